@@ -1,0 +1,38 @@
+//! The decisions of postrider, pure: no IO, no clock, no chance. `now` and `jitter` are parameters.
+//!
+//! - [`notification`]: what a producer hands in, validated once.
+//! - [`destination`]: the file format of a named, configured use of a plugin.
+//! - [`filter`]: which notifications a destination gets.
+//! - [`grant`]: the origins that a destination grants its plugin.
+//! - [`policy`]: how often, how long and how many at once.
+//! - [`backoff`]: the delay before the next attempt.
+//! - [`outcome`]: what an attempt came to.
+//! - [`delivery`]: states, leases and attempts as the queue keeps them.
+//! - [`settle`]: from outcome, policy and standing to a settlement.
+//! - [`split`]: a big notification in parts at natural borders.
+//! - [`secret`]: where a secret comes from, and its placeholders in a config.
+//! - [`units`]: durations, byte sizes and rates in configuration files.
+//! - [`suggest`]: the nearest known key for an unknown one.
+
+pub mod backoff;
+pub mod delivery;
+pub mod destination;
+pub mod filter;
+pub mod grant;
+pub mod notification;
+pub mod outcome;
+pub mod policy;
+pub mod secret;
+pub mod settle;
+pub mod split;
+pub mod suggest;
+pub mod units;
+
+pub use delivery::{Attempt, DeliveryId, DeliveryState, HostId, LeaseKey};
+pub use destination::{Destination, DestinationError};
+pub use filter::Filter;
+pub use grant::Grant;
+pub use notification::{Draft, Notification, NotificationId};
+pub use outcome::{Fault, Outcome, Receipt, Scope};
+pub use policy::{Backoff, Limits, Policy};
+pub use settle::{Settlement, Standing, settle};

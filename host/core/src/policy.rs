@@ -1,0 +1,218 @@
+//! How often, how long and how many at once: a destination's `[policy]` and `[limits]`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+
+use crate::units::{ByteSize, Rate, Span};
+
+/// A destination's `[policy]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Budgeted attempts before a delivery dies; none: as many as `max_age` allows.
+    pub attempts: Option<u32>,
+    /// Age at which a delivery dies, whatever its attempts.
+    pub max_age: Duration,
+    pub backoff: Backoff,
+    /// Wall-clock time of one attempt.
+    pub timeout: Duration,
+    /// Attempts in flight at once, for each host.
+    pub concurrency: u32,
+    /// Attempts started per second; smooths, never drops.
+    pub rate: Option<Rate>,
+    /// Longest wait that a receiver's Retry-After can ask for.
+    pub retry_after_cap: Duration,
+}
+
+/// When the next attempt comes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backoff {
+    pub schedule: Schedule,
+    /// Share of each delay that chance may add, so that a crowd does not come back at once.
+    pub jitter: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Schedule {
+    /// `initial`, then `factor` times the one before, up to `cap`.
+    Exponential { initial: Duration, factor: f64, cap: Duration },
+    /// These delays in order, then the last one again.
+    List(Vec<Duration>),
+}
+
+/// A destination's `[limits]`: what its sandbox may use for one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of the instance, in bytes.
+    pub memory: u64,
+    /// HTTP requests.
+    pub requests: u32,
+    /// Body of one HTTP request, in bytes.
+    pub request_body: u64,
+    /// Body of one HTTP answer, in bytes.
+    pub response_body: u64,
+    /// Log text, in bytes.
+    pub log: u64,
+}
+
+/// Attempts in flight for each destination and host, unless the file says otherwise.
+pub const DEFAULT_CONCURRENCY: u32 = 64;
+/// Longest `timeout` that a file may ask for: longer calls hold slots and delay shutdown.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+/// The backoff's jitter, unless the file says otherwise.
+const DEFAULT_JITTER: f64 = 0.2;
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            attempts: None,
+            max_age: Duration::from_secs(3 * 86_400),
+            backoff: Backoff::default(),
+            timeout: Duration::from_secs(30),
+            concurrency: DEFAULT_CONCURRENCY,
+            rate: None,
+            retry_after_cap: Duration::from_secs(86_400),
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        let schedule = Schedule::Exponential {
+            initial: Duration::from_secs(5),
+            factor: 2.0,
+            cap: Duration::from_secs(900),
+        };
+        Self { schedule, jitter: DEFAULT_JITTER }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            requests: 10,
+            request_body: 4 << 20,
+            response_body: 1 << 20,
+            log: 64 << 10,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct PolicyFile {
+    attempts: Option<u32>,
+    max_age: Option<Span>,
+    backoff: Option<Backoff>,
+    timeout: Option<Span>,
+    concurrency: Option<u32>,
+    rate: Option<Rate>,
+    retry_after_cap: Option<Span>,
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let file = PolicyFile::deserialize(deserializer)?;
+        let default = Self::default();
+        let policy = Self {
+            attempts: file.attempts,
+            max_age: file.max_age.map_or(default.max_age, |s| s.0),
+            backoff: file.backoff.unwrap_or(default.backoff),
+            timeout: file.timeout.map_or(default.timeout, |s| s.0),
+            concurrency: file.concurrency.unwrap_or(default.concurrency),
+            rate: file.rate,
+            retry_after_cap: file.retry_after_cap.map_or(default.retry_after_cap, |s| s.0),
+        };
+        if policy.attempts == Some(0) {
+            return Err(Error::custom("attempts must be at least 1; leave it out for no limit"));
+        }
+        if policy.concurrency == 0 {
+            return Err(Error::custom("concurrency must be at least 1"));
+        }
+        if policy.timeout.is_zero() || policy.timeout > MAX_TIMEOUT {
+            return Err(Error::custom("timeout must be above 0 and at most 10m"));
+        }
+        Ok(policy)
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LimitsFile {
+    memory: Option<ByteSize>,
+    requests: Option<u32>,
+    request_body: Option<ByteSize>,
+    response_body: Option<ByteSize>,
+    log: Option<ByteSize>,
+}
+
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let file = LimitsFile::deserialize(deserializer)?;
+        let default = Self::default();
+        let size = |given: Option<ByteSize>, default: u64| given.map_or(default, |s| s.0);
+        Ok(Self {
+            memory: size(file.memory, default.memory),
+            requests: file.requests.unwrap_or(default.requests),
+            request_body: size(file.request_body, default.request_body),
+            response_body: size(file.response_body, default.response_body),
+            log: size(file.log, default.log),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Backoff {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BackoffVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackoffFile {
+    initial: Option<Span>,
+    factor: Option<f64>,
+    cap: Option<Span>,
+    jitter: Option<f64>,
+}
+
+struct BackoffVisitor;
+
+impl<'de> Visitor<'de> for BackoffVisitor {
+    type Value = Backoff;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a table with initial, factor, cap and jitter, or a list of delays")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Backoff, A::Error> {
+        let mut delays = Vec::new();
+        while let Some(Span(delay)) = seq.next_element()? {
+            delays.push(delay);
+        }
+        if delays.is_empty() {
+            return Err(Error::custom("a backoff list needs at least one delay"));
+        }
+        Ok(Backoff { schedule: Schedule::List(delays), jitter: DEFAULT_JITTER })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Backoff, A::Error> {
+        let file = BackoffFile::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        let initial = file.initial.map_or(Duration::from_secs(5), |s| s.0);
+        let factor = file.factor.unwrap_or(2.0);
+        let cap = file.cap.map_or(Duration::from_secs(900), |s| s.0);
+        let jitter = file.jitter.unwrap_or(DEFAULT_JITTER);
+        if !(1.0..=100.0).contains(&factor) {
+            return Err(Error::custom("backoff.factor must be between 1 and 100"));
+        }
+        if !(0.0..=1.0).contains(&jitter) {
+            return Err(Error::custom("backoff.jitter must be between 0 and 1"));
+        }
+        if cap < initial {
+            return Err(Error::custom("backoff.cap must not be shorter than backoff.initial"));
+        }
+        Ok(Backoff { schedule: Schedule::Exponential { initial, factor, cap }, jitter })
+    }
+}

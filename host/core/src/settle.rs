@@ -1,0 +1,209 @@
+//! From outcome, policy and standing to what the queue writes. Pure; the dispatcher acts on it.
+
+use std::time::Duration;
+
+use crate::outcome::{Outcome, Scope};
+use crate::policy::Policy;
+
+/// Leases in a row that may expire without a settlement before a delivery dies: a notification that takes its host
+/// down with it cannot loop for ever.
+pub const MAX_LOST: u32 = 5;
+
+/// Where a delivery stands when its attempt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Budgeted attempts before this one.
+    pub used: u32,
+    /// Leases in a row that expired before this one.
+    pub lost: u32,
+    /// Time since the delivery was made, by the database's clock.
+    pub age: Duration,
+}
+
+/// What the host writes for an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    Delivered,
+    /// Due again after `delay`. `counted`: it used one attempt of the budget. `hold`: nothing of this destination is
+    /// due before that.
+    Retry {
+        delay: Duration,
+        counted: bool,
+        hold: Option<Duration>,
+    },
+    /// Gave up.
+    Dead {
+        cause: Cause,
+    },
+    /// Handed back untried, as at shutdown: due at once, nothing counted.
+    Released,
+}
+
+/// Why a delivery died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Rejected,
+    Gone,
+    /// Its budgeted attempts are used up.
+    Exhausted,
+    /// Older than `max_age`, or would be at its next attempt.
+    Expired,
+    /// Its lease expired [`MAX_LOST`] times in a row.
+    Lost,
+    /// Its destination's file has been gone for longer than `orphan_after`.
+    Orphaned,
+}
+
+impl Cause {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Gone => "gone",
+            Self::Exhausted => "exhausted",
+            Self::Expired => "expired",
+            Self::Lost => "lost",
+            Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// Settles a delivery before its attempt starts, where none may: too old, or lost too often.
+pub fn refuse(standing: &Standing, policy: &Policy) -> Option<Cause> {
+    if standing.lost >= MAX_LOST {
+        Some(Cause::Lost)
+    } else if standing.age >= policy.max_age {
+        Some(Cause::Expired)
+    } else {
+        None
+    }
+}
+
+/// Turns an attempt's outcome into its settlement. `dice` in `0.0..1.0` is the jitter.
+///
+/// A Retry-After only lengthens the wait, is capped by `retry_after_cap`, and burns no attempt: the receiver asked
+/// for it. `max_age` bounds everything: a delivery whose next attempt would come too late dies now.
+pub fn settle(outcome: &Outcome, standing: &Standing, policy: &Policy, dice: f64) -> Settlement {
+    let (after, scope) = match outcome {
+        Outcome::Delivered(_) => return Settlement::Delivered,
+        Outcome::Rejected { .. } => return Settlement::Dead { cause: Cause::Rejected },
+        Outcome::Gone { .. } => return Settlement::Dead { cause: Cause::Gone },
+        Outcome::Retry { after, scope, .. } => (*after, *scope),
+        Outcome::Fault { .. } => (None, Scope::Delivery),
+    };
+    let counted = after.is_none();
+    let failed = standing.used.saturating_add(1);
+    if counted && policy.attempts.is_some_and(|budget| failed >= budget) {
+        return Settlement::Dead { cause: Cause::Exhausted };
+    }
+    let backoff = policy.backoff.delay(failed, dice);
+    let asked = after.map(|after| after.min(policy.retry_after_cap));
+    // Those that a receiver sent away together must not come back together either.
+    let asked = asked.map(|after| after + after.min(SPREAD).mul_f64(dice.clamp(0.0, 1.0)));
+    let delay = asked.map_or(backoff, |asked| asked.max(backoff));
+    if standing.age.saturating_add(delay) >= policy.max_age {
+        return Settlement::Dead { cause: Cause::Expired };
+    }
+    let hold = match scope {
+        Scope::Destination => after.map(|after| after.min(policy.retry_after_cap)),
+        Scope::Delivery => None,
+    };
+    Settlement::Retry { delay, counted, hold }
+}
+
+/// Longest spread that is added to a Retry-After.
+const SPREAD: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Fault, Receipt};
+    use proptest::prelude::*;
+
+    const FRESH: Standing = Standing { used: 0, lost: 0, age: Duration::ZERO };
+
+    fn retry(after: Option<u64>, scope: Scope) -> Outcome {
+        Outcome::Retry { reason: "503".into(), after: after.map(Duration::from_secs), scope }
+    }
+
+    #[test]
+    fn verdicts_are_final() {
+        let policy = Policy::default();
+        let delivered = Outcome::Delivered(Receipt::default());
+        assert_eq!(settle(&delivered, &FRESH, &policy, 0.0), Settlement::Delivered);
+        let rejected = Outcome::Rejected { reason: "400".into() };
+        let dead = Settlement::Dead { cause: Cause::Rejected };
+        assert_eq!(settle(&rejected, &FRESH, &policy, 0.0), dead);
+    }
+
+    #[test]
+    fn attempts_exceeded_gives_up() {
+        let policy = Policy { attempts: Some(3), ..Policy::default() };
+        let at =
+            |used| settle(&retry(None, Scope::Delivery), &Standing { used, ..FRESH }, &policy, 0.0);
+        assert!(matches!(at(1), Settlement::Retry { counted: true, .. }));
+        assert_eq!(at(2), Settlement::Dead { cause: Cause::Exhausted });
+    }
+
+    #[test]
+    fn a_trap_uses_the_budget_like_a_retry() {
+        let policy = Policy { attempts: Some(1), ..Policy::default() };
+        let trap = Outcome::Fault { fault: Fault::Trap, reason: String::new() };
+        assert_eq!(
+            settle(&trap, &FRESH, &policy, 0.0),
+            Settlement::Dead { cause: Cause::Exhausted }
+        );
+    }
+
+    #[test]
+    fn retry_after_burns_no_attempt_and_holds_the_destination() {
+        let policy = Policy { attempts: Some(1), ..Policy::default() };
+        let minute = Duration::from_secs(60);
+        assert_eq!(
+            settle(&retry(Some(60), Scope::Destination), &FRESH, &policy, 0.0),
+            Settlement::Retry { delay: minute, counted: false, hold: Some(minute) }
+        );
+    }
+
+    #[test]
+    fn retry_after_is_capped_and_only_lengthens() {
+        let policy = Policy { retry_after_cap: Duration::from_secs(100), ..Policy::default() };
+        let delay = |after| match settle(&retry(Some(after), Scope::Delivery), &FRESH, &policy, 0.0)
+        {
+            Settlement::Retry { delay, .. } => delay.as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(delay(10_000), 100);
+        assert_eq!(delay(1), 5);
+    }
+
+    #[test]
+    fn a_delivery_that_was_lost_five_times_or_is_too_old_is_not_tried() {
+        let policy = Policy::default();
+        assert_eq!(refuse(&FRESH, &policy), None);
+        assert_eq!(refuse(&Standing { lost: 5, ..FRESH }, &policy), Some(Cause::Lost));
+        let old = Standing { age: policy.max_age, ..FRESH };
+        assert_eq!(refuse(&old, &policy), Some(Cause::Expired));
+    }
+
+    proptest! {
+        #[test]
+        fn a_retry_always_comes_before_max_age_and_not_before_it_was_asked(
+            used in 0u32..1_000, age in 0u64..400_000, after in proptest::option::of(0u64..1_000_000),
+            dice in 0.0f64..1.0, wide in any::<bool>(),
+        ) {
+            let policy = Policy::default();
+            let scope = if wide { Scope::Destination } else { Scope::Delivery };
+            let standing = Standing { used, lost: 0, age: Duration::from_secs(age) };
+            match settle(&retry(after, scope), &standing, &policy, dice) {
+                Settlement::Retry { delay, counted, .. } => {
+                    prop_assert!(standing.age + delay < policy.max_age);
+                    prop_assert_eq!(counted, after.is_none());
+                    let asked = Duration::from_secs(after.unwrap_or(0)).min(policy.retry_after_cap);
+                    prop_assert!(delay >= asked);
+                }
+                Settlement::Dead { cause } => prop_assert_eq!(cause, Cause::Expired),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}

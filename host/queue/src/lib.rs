@@ -1,0 +1,305 @@
+//! The durable queue of postrider: one trait, one conformance suite, several stores.
+//!
+//! - [`Queue`]: what every store does, in the order of a delivery's life.
+//! - [`memory`]: the store of tests, and the model that the others are held against.
+//! - [`sqlite`]: the embedded store, one file, one writer.
+//! - [`conformance`]: the claims that every store must keep, written once.
+//!
+//! # The lease protocol
+//!
+//! A live delivery has one clock, `due`: when it may next be claimed. A claim moves `due` forward by the lease and
+//! adds one to `token`; while leased, `due` is the lease's expiry, so an expired lease is simply a due delivery and
+//! there is no rescuer. Every write of a worker names `(id, token)` and takes effect only while that token is the
+//! delivery's newest and the delivery is live.
+//!
+//! *Invariant:* a write by anyone but the holder of the newest claim changes nothing and is reported as lost.
+//!
+//! *Invariant:* the store's clock is the only clock; delays come in, times of day do not.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use postrider_core::settle::{Settlement, Standing};
+use postrider_core::{
+    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, NotificationId,
+};
+
+pub mod conformance;
+mod lease_model;
+pub mod memory;
+pub mod sqlite;
+
+pub use memory::MemoryQueue;
+pub use sqlite::SqliteQueue;
+
+/// Most items that one call takes: keeps transactions short. Callers batch within it.
+pub const MAX_BATCH: usize = 1_000;
+
+/// A queue of deliveries. Methods stand in the order of a delivery's life.
+///
+/// Every method answers only after its effect is durable. A method whose future is dropped may or may not have
+/// taken effect, never half.
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
+    /// Stores notifications and fans them out, in one transaction. One answer for each, in order.
+    async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError>;
+
+    /// Notifications that a producer inserted itself and that nobody has fanned out, oldest first, at most `limit`.
+    async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError>;
+
+    /// Fans arrived notifications out, or sets a malformed one aside with its reason. Doing it twice changes
+    /// nothing. Answers the number of deliveries made.
+    async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError>;
+
+    /// Leases what is due: for each destination up to its slots, first attempts and retries apart. A lease that
+    /// expired without a settlement is recorded as an attempt `lost` of the host that held it.
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError>;
+
+    /// Extends leases to `lease` from now. Answers those that are no longer ours.
+    async fn extend(&self, held: &[LeaseKey], lease: Duration)
+    -> Result<Vec<LeaseKey>, QueueError>;
+
+    /// Writes settlements and attempts. Answers those whose lease is no longer ours; for them nothing is written.
+    async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError>;
+
+    /// Revives dead or cancelled deliveries with a fresh budget, due at once, and makes waiting ones due at once.
+    /// Answers how many it revived or hastened; delivered and leased ones are left alone.
+    async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
+
+    /// Cancels live deliveries; a running attempt then finds its lease lost. Answers how many.
+    async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
+
+    /// Time until the first live delivery of these destinations is due; zero when one is, none without any.
+    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError>;
+
+    /// Live deliveries and notifications not fanned out: exact up to [`EXACT_SIZE`], that number beyond it.
+    async fn size(&self) -> Result<u64, QueueError>;
+
+    /// One notification with its content.
+    async fn notification(
+        &self,
+        id: NotificationId,
+    ) -> Result<Option<NotificationRecord>, QueueError>;
+
+    /// Notifications, newest first, without content.
+    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError>;
+
+    /// Deliveries, newest first.
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError>;
+
+    /// One delivery's attempts, oldest first.
+    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, QueueError>;
+
+    /// Keeps the last good text of each destination file in force. Those kept before and not named now are marked
+    /// as removed at this moment (if they were not already); those named are marked as present.
+    async fn keep_destinations(&self, destinations: &[KeptDestination]) -> Result<(), QueueError>;
+
+    /// The destinations last kept, removed ones left out.
+    async fn kept_destinations(&self) -> Result<Vec<KeptDestination>, QueueError>;
+
+    /// Kills live, unleased deliveries of destinations that were removed longer than `after` ago, and of names that
+    /// were never kept and are older than `after`; at most [`MAX_BATCH`] a call. Answers how many.
+    async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError>;
+
+    /// Reads one of a destination's own notes.
+    async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError>;
+
+    /// Writes a note, for `ttl` or until removed. With `expected` only if its version is that (`Some(None)`: only
+    /// if it is absent). Answers whether it wrote.
+    async fn state_set(
+        &self,
+        slot: &Slot,
+        value: &[u8],
+        ttl: Option<Duration>,
+        expected: Option<Option<u64>>,
+    ) -> Result<bool, QueueError>;
+
+    /// Removes a note; an absent one is no error.
+    async fn state_remove(&self, slot: &Slot) -> Result<(), QueueError>;
+
+    /// Finishes running work and closes. Calls after it fail with [`QueueError::Unavailable`].
+    async fn close(&self);
+}
+
+/// Queue sizes up to this are counted exactly.
+pub const EXACT_SIZE: u64 = 10_000;
+
+/// Most notes of one destination.
+pub const MAX_STATE_KEYS: u64 = 1_000;
+/// Most bytes of one destination's notes, keys and values together.
+pub const MAX_STATE_BYTES: u64 = 1 << 20;
+
+/// Why a store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Try again later: busy, disk full, connection lost, closed.
+    #[error("the queue is unavailable: {0}")]
+    Unavailable(String),
+    /// A destination's notes would exceed [`MAX_STATE_KEYS`] or [`MAX_STATE_BYTES`].
+    #[error("{0}")]
+    StateFull(String),
+    /// A row holds what no version of postrider writes.
+    #[error("the queue holds a value that cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// A notification to store, and the destinations it goes to.
+#[derive(Clone, Debug)]
+pub struct Enqueue {
+    pub notification: Notification,
+    pub idempotency_key: Option<String>,
+    pub destinations: Vec<String>,
+}
+
+/// What became of one [`Enqueue`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    Stored { id: NotificationId, deliveries: u32 },
+    /// The same key with the same notification came before.
+    Existing { id: NotificationId, deliveries: u32 },
+    /// The same key came before with another notification.
+    Conflict { id: NotificationId },
+}
+
+/// A notification that a producer inserted by SQL.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// The row, for [`Route`].
+    pub row: i64,
+    /// Or why it is malformed.
+    pub notification: Result<Notification, String>,
+}
+
+/// Where an arrived notification goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub row: i64,
+    /// The destinations, or the reason to set it aside.
+    pub destinations: Result<Vec<String>, String>,
+}
+
+/// What a host asks for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub host: HostId,
+    pub lease: Duration,
+    pub slots: Vec<Slots>,
+}
+
+/// How many deliveries of one destination a host can take.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    pub destination: String,
+    /// First attempts.
+    pub fresh: u32,
+    /// Retries.
+    pub retries: u32,
+}
+
+/// The exclusive right to one delivery until it expires.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    pub key: LeaseKey,
+    pub destination: String,
+    pub notification: Notification,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    pub standing: Standing,
+    /// Parts of a split notification that are already delivered.
+    pub parts_done: u32,
+    /// What is left of the chain of fallbacks that this delivery came by; empty for an ordinary one.
+    pub chain: Vec<String>,
+}
+
+/// One delivery's settlement.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    pub key: LeaseKey,
+    pub settlement: Settlement,
+    pub parts_done: u32,
+    /// The line for the operator: why it waits or died.
+    pub reason: String,
+    /// The attempt to record; none for a release or a refusal.
+    pub attempt: Option<Attempt>,
+    /// Used by [`Settlement::Dead`]: the first of these takes over in the same transaction and inherits the rest. A
+    /// destination that already has this notification is linked, not sent to twice.
+    pub handover: Vec<String>,
+}
+
+/// One page of a list: up to `limit` rows after the row `after`.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    pub after: Option<i64>,
+    pub limit: u32,
+}
+
+/// Which deliveries to list.
+#[derive(Clone, Debug)]
+pub struct DeliveryFilter {
+    pub state: Option<DeliveryState>,
+    pub destination: Option<String>,
+    pub notification: Option<NotificationId>,
+    pub id: Option<DeliveryId>,
+    pub page: Page,
+}
+
+/// A stored notification.
+#[derive(Clone, Debug)]
+pub struct NotificationRecord {
+    /// Its place in the order of arrival, for paging.
+    pub row: i64,
+    pub notification: Notification,
+    pub idempotency_key: Option<String>,
+    /// None until it is fanned out.
+    pub deliveries: Option<u32>,
+    /// Why it was set aside.
+    pub malformed: Option<String>,
+}
+
+/// A stored delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryRecord {
+    pub id: DeliveryId,
+    pub notification: NotificationId,
+    pub kind: String,
+    pub destination: String,
+    pub state: DeliveryState,
+    /// Attempts made, lost ones included.
+    pub attempts: u32,
+    pub created: Timestamp,
+    /// When it may next be claimed, or when its lease expires; none when it is finished.
+    pub due: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    /// The last line for the operator.
+    pub reason: String,
+    /// Why it died, a name of [`postrider_core::settle::Cause`].
+    pub cause: Option<String>,
+    /// The delivery that it took over from.
+    pub fallback_of: Option<DeliveryId>,
+    /// The delivery that took over from it.
+    pub fallback_to: Option<DeliveryId>,
+}
+
+/// A destination file in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptDestination {
+    pub name: String,
+    pub text: String,
+    /// SHA-256 of the last good module, in hexadecimal; empty where none was ever good.
+    pub module: String,
+}
+
+/// The place of one note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub destination: String,
+    pub key: String,
+}
+
+/// A note and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateEntry {
+    pub value: Vec<u8>,
+    pub version: u64,
+}
