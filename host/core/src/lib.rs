@@ -8,7 +8,7 @@
 //! - [`backoff`]: the delay before the next attempt.
 //! - [`outcome`]: what an attempt came to.
 //! - [`delivery`]: states, leases and attempts as the queue keeps them.
-//! - [`settle`]: from outcome, policy and standing to a settlement.
+//! - [`mod@settle`]: from outcome, policy and standing to a settlement.
 //! - [`split`]: a big notification in parts at natural borders.
 //! - [`secret`]: where a secret comes from, and its placeholders in a config.
 //! - [`units`]: durations, byte sizes and rates in configuration files.

@@ -104,7 +104,10 @@ pub fn settle(outcome: &Outcome, standing: &Standing, policy: &Policy, dice: f64
         return Settlement::Dead { cause: Cause::Expired };
     }
     let hold = match scope {
-        Scope::Destination => after.map(|after| after.min(policy.retry_after_cap)),
+        // A receiver that is overrun but does not say for how long gets the shortest pause.
+        Scope::Destination => Some(
+            after.map_or(policy.backoff.delay(1, 0.0), |after| after.min(policy.retry_after_cap)),
+        ),
         Scope::Delivery => None,
     };
     Settlement::Retry { delay, counted, hold }
@@ -162,6 +165,13 @@ mod tests {
             settle(&retry(Some(60), Scope::Destination), &FRESH, &policy, 0.0),
             Settlement::Retry { delay: minute, counted: false, hold: Some(minute) }
         );
+    }
+
+    #[test]
+    fn an_overrun_destination_without_retry_after_pauses_for_the_first_backoff() {
+        let settlement = settle(&retry(None, Scope::Destination), &FRESH, &Policy::default(), 0.0);
+        let Settlement::Retry { counted, hold, .. } = settlement else { panic!("{settlement:?}") };
+        assert_eq!((counted, hold), (true, Some(Duration::from_secs(5))));
     }
 
     #[test]
