@@ -3,7 +3,8 @@
 //! - [`Queue`]: what every store does, in the order of a delivery's life.
 //! - [`memory`]: the store of tests, and the model that the others are held against.
 //! - [`sqlite`]: the embedded store, one file, one writer.
-//! - [`conformance`]: the claims that every store must keep, written once.
+//! - `conformance` (tests only): the claims that every store must keep, written once.
+//! - `lease_model` (tests only): the lease protocol, searched exhaustively.
 //!
 //! # The lease protocol
 //!
@@ -25,13 +26,20 @@ use postrider_core::{
     Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, NotificationId,
 };
 
-pub mod conformance;
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+#[macro_use]
+mod conformance;
+mod digest;
+#[cfg(test)]
 mod lease_model;
 pub mod memory;
+mod millis;
 pub mod sqlite;
 
 pub use memory::MemoryQueue;
-pub use sqlite::SqliteQueue;
+pub use sqlite::{OpenError, SqliteOptions, SqliteQueue};
 
 /// Most items that one call takes: keeps transactions short. Callers batch within it.
 pub const MAX_BATCH: usize = 1_000;
@@ -155,11 +163,19 @@ pub struct Enqueue {
 /// What became of one [`Enqueue`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enqueued {
-    Stored { id: NotificationId, deliveries: u32 },
+    Stored {
+        id: NotificationId,
+        deliveries: u32,
+    },
     /// The same key with the same notification came before.
-    Existing { id: NotificationId, deliveries: u32 },
+    Existing {
+        id: NotificationId,
+        deliveries: u32,
+    },
     /// The same key came before with another notification.
-    Conflict { id: NotificationId },
+    Conflict {
+        id: NotificationId,
+    },
 }
 
 /// A notification that a producer inserted by SQL.
@@ -302,4 +318,19 @@ pub struct Slot {
 pub struct StateEntry {
     pub value: Vec<u8>,
     pub version: u64,
+}
+
+/// Reason of a `lost` attempt: its host did not settle or extend the lease in time.
+const LEASE_EXPIRED: &str = "the lease expired without a settlement";
+/// Reason of a `lost` attempt: somebody cancelled the delivery meanwhile.
+const LEASE_CANCELLED: &str = "the delivery was cancelled while the attempt ran";
+/// Line for the operator of a buried orphan.
+const ORPHANED: &str = "the destination's file is gone";
+
+fn state_full(destination: &str) -> QueueError {
+    QueueError::StateFull(format!(
+        "the notes of destination \"{destination}\" would exceed {MAX_STATE_KEYS} keys or {} KiB; \
+         remove some or give them a time to live",
+        MAX_STATE_BYTES >> 10
+    ))
 }

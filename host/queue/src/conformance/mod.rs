@@ -1,0 +1,248 @@
+//! The claims that every store must keep, written once, in the order of a delivery's life.
+//!
+//! `conformance!(make)` makes a test of each claim; `make` is an async function that answers a [`Stage`] with an
+//! empty store. Time moves only by [`Stand::advance`]: no claim sleeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use postrider_core::settle::{Cause, Settlement};
+use postrider_core::{Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId};
+use uuid::Uuid;
+
+use crate::{
+    Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Lease, Page, Queue, Settle, Slots,
+};
+
+pub(crate) mod intake;
+pub(crate) mod leases;
+pub(crate) mod lists;
+pub(crate) mod notes;
+pub(crate) mod upkeep;
+
+/// Makes a test of every claim.
+macro_rules! conformance {
+    ($make:ident) => {
+        conformance! { $make, intake:
+            a_notification_is_stored_and_fanned_out
+            a_destination_named_twice_gets_one_delivery
+            a_notification_without_destinations_is_kept
+            every_kind_of_content_comes_back_as_it_was
+            the_same_key_with_the_same_notification_is_stored_once
+            the_same_key_with_another_notification_is_a_conflict
+            an_idempotency_key_counts_within_one_batch
+            concurrent_enqueues_of_one_key_store_one_notification
+            an_id_that_exists_is_not_stored_again
+            an_empty_batch_is_no_error
+            a_producers_notification_is_fanned_out_once
+            a_malformed_notification_is_set_aside_with_its_reason
+        }
+        conformance! { $make, leases:
+            a_claim_takes_as_many_as_each_destination_has_slots
+            the_oldest_due_comes_first
+            first_attempts_and_retries_are_claimed_apart
+            every_delivery_is_claimed_exactly_once
+            one_claim_takes_no_more_than_a_batch
+            a_lease_keeps_others_away_until_it_expires
+            an_expired_lease_is_taken_again_and_recorded_as_lost
+            losses_in_a_row_are_counted_and_a_settlement_forgets_them
+            a_stale_token_changes_nothing_and_is_reported
+            a_lease_is_settled_once
+            an_expired_lease_counts_until_somebody_takes_it
+            extending_moves_the_expiry
+            a_release_counts_nothing
+            a_retry_comes_back_after_its_delay
+            an_uncounted_retry_spares_the_budget
+            a_hold_parks_the_whole_destination
+            a_shorter_hold_does_not_shorten_a_longer_one
+            a_delivered_one_is_finished_with_its_attempt
+            a_refusal_leaves_no_gap_in_the_attempts
+            a_dead_delivery_hands_over_to_its_first_fallback
+            a_fallback_that_has_the_notification_is_only_linked
+            parts_done_survive_a_retry
+            age_counts_from_the_making
+            the_fences_hold_for_every_row_of_a_batch
+        }
+        conformance! { $make, upkeep:
+            redelivery_gives_a_fresh_budget_and_goes_on_counting
+            redelivery_hastens_what_waits_and_leaves_the_rest_alone
+            cancelling_takes_a_running_lease_away
+            a_cancelled_delivery_can_be_redelivered
+            destinations_are_kept_as_a_whole
+            orphans_of_removed_destinations_are_buried
+            orphans_of_unknown_destinations_are_buried_when_old
+            leased_orphans_are_left_alone_until_the_lease_expires
+            every_call_after_close_is_refused
+        }
+        conformance! { $make, lists:
+            next_due_is_that_of_the_first_of_the_named
+            next_due_minds_leases_and_holds
+            size_counts_what_is_live_or_not_fanned_out
+            size_stops_at_its_bound
+            notifications_page_without_gaps_or_doubles
+            deliveries_page_without_gaps_or_doubles
+            deliveries_are_filtered_by_every_field
+            unknown_ids_are_absent_not_errors
+        }
+        conformance! { $make, notes:
+            a_note_is_read_until_it_is_removed
+            a_note_belongs_to_one_destination
+            a_note_is_swapped_only_at_its_version
+            a_version_never_comes_back
+            a_note_expires
+            a_destination_has_room_for_so_many_notes
+            a_destination_has_room_for_so_many_bytes
+        }
+    };
+    ($make:ident, $module:ident: $($claim:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $claim() {
+                crate::conformance::$module::$claim(&$make().await).await;
+            }
+        )*
+    };
+}
+
+/// When every store's clock starts.
+pub(crate) const EPOCH: Timestamp = Timestamp::constant(1_800_000_000, 0);
+pub(crate) const LEASE: Duration = Duration::from_secs(45);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store under test.
+pub(crate) struct Stage {
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) stand: Arc<dyn Stand>,
+}
+
+/// What a test can do to a store from outside.
+#[async_trait]
+pub(crate) trait Stand: Send + Sync {
+    /// Moves the store's clock.
+    fn advance(&self, by: Duration);
+
+    /// Inserts a notification as a producer's own SQL would.
+    async fn insert(&self, notification: Notification);
+}
+
+impl Stage {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.stand.advance(by);
+    }
+
+    /// Enqueues one notification and answers its id.
+    pub(crate) async fn enqueue(&self, destinations: &[&str]) -> NotificationId {
+        let item = item(destinations);
+        let id = item.notification.id;
+        let stored = self.queue.enqueue(vec![item]).await.unwrap();
+        let deliveries = u32::try_from(destinations.len()).unwrap();
+        assert_eq!(stored, [Enqueued::Stored { id, deliveries }]);
+        id
+    }
+
+    /// Claims with 100 slots a lane.
+    pub(crate) async fn claim(&self, destination: &str) -> Vec<Lease> {
+        self.queue.claim(&claim(&[(destination, 100, 100)])).await.unwrap()
+    }
+
+    /// Claims the only due one.
+    pub(crate) async fn claim_one(&self, destination: &str) -> Lease {
+        let mut leases = self.claim(destination).await;
+        assert_eq!(leases.len(), 1, "{leases:?}");
+        leases.remove(0)
+    }
+
+    /// Settles one lease, which must still be ours.
+    pub(crate) async fn settle(&self, item: Settle) {
+        assert_eq!(self.queue.settle(vec![item]).await.unwrap(), []);
+    }
+
+    pub(crate) async fn delivery(&self, id: DeliveryId) -> DeliveryRecord {
+        let filter = DeliveryFilter { id: Some(id), ..everything() };
+        self.queue.deliveries(&filter).await.unwrap().remove(0)
+    }
+
+    pub(crate) async fn attempts(&self, id: DeliveryId) -> Vec<(u32, String)> {
+        let attempts = self.queue.attempts(id).await.unwrap();
+        attempts.into_iter().map(|attempt| (attempt.number, attempt.outcome)).collect()
+    }
+}
+
+pub(crate) fn everything() -> DeliveryFilter {
+    let page = Page { after: None, limit: 1_000 };
+    DeliveryFilter { state: None, destination: None, notification: None, id: None, page }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's ids only need to differ")]
+pub(crate) fn notification() -> Notification {
+    Notification {
+        id: NotificationId(Uuid::now_v7()),
+        kind: "alert.firing".into(),
+        source: "prometheus".into(),
+        subject: Some("db-1".into()),
+        labels: [("severity".to_owned(), "critical".to_owned())].into(),
+        content_type: "application/json".into(),
+        content: Bytes::from_static(br#"{"summary":"disk \"full\""}"#),
+        time: EPOCH,
+    }
+}
+
+pub(crate) fn item(destinations: &[&str]) -> Enqueue {
+    Enqueue {
+        notification: notification(),
+        idempotency_key: None,
+        destinations: destinations.iter().map(|&name| name.to_owned()).collect(),
+    }
+}
+
+pub(crate) fn host() -> HostId {
+    HostId(Uuid::from_u128(7))
+}
+
+pub(crate) fn claim(slots: &[(&str, u32, u32)]) -> Claim {
+    let slots = slots.iter().map(|&(destination, fresh, retries)| Slots {
+        destination: destination.to_owned(),
+        fresh,
+        retries,
+    });
+    Claim { host: host(), lease: LEASE, slots: slots.collect() }
+}
+
+pub(crate) fn attempt(outcome: &str) -> Attempt {
+    Attempt {
+        number: 1,
+        started: EPOCH,
+        duration: Duration::from_micros(1_234),
+        outcome: outcome.to_owned(),
+        reason: "because".to_owned(),
+        plugin: "c0ffee".to_owned(),
+        host: host(),
+    }
+}
+
+/// A settlement with an attempt to record, unless it is a release.
+pub(crate) fn settle(key: LeaseKey, settlement: Settlement) -> Settle {
+    let outcome = match settlement {
+        Settlement::Delivered => Some("delivered"),
+        Settlement::Retry { .. } => Some("retry"),
+        Settlement::Dead { .. } => Some("rejected"),
+        Settlement::Released => None,
+    };
+    Settle {
+        key,
+        settlement,
+        parts_done: 0,
+        reason: "so it is".to_owned(),
+        attempt: outcome.map(attempt),
+        handover: Vec::new(),
+    }
+}
+
+pub(crate) fn retry(delay: Duration) -> Settlement {
+    Settlement::Retry { delay, counted: true, hold: None }
+}
+
+pub(crate) const DEAD: Settlement = Settlement::Dead { cause: Cause::Rejected };

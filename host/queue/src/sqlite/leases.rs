@@ -1,0 +1,268 @@
+//! Claim, extend and settle: the hot path.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use postrider_core::settle::{Cause, Settlement};
+use postrider_core::{Attempt, DeliveryId, LeaseKey};
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{json, rows, sql};
+use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Settle, Slots, millis};
+
+/// Leases what is due for one host.
+///
+/// SQLite needs no watermark on its way into the live index: it takes an entry out in place, so none is dead.
+pub(super) async fn claim(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    now: i64,
+) -> Result<Vec<Lease>, sqlx::Error> {
+    let mut ids: Vec<i64> = Vec::new();
+    let mut expired = false;
+    for slots in ready(connection, &claim.slots, now).await? {
+        let room = MAX_BATCH.saturating_sub(ids.len());
+        let fresh = (slots.fresh as usize).min(room);
+        let due = sqlx::query(sql::DUE)
+            .bind(&slots.destination)
+            .bind(now)
+            .bind(i64::try_from(fresh).unwrap_or(i64::MAX))
+            .bind(i64::from(slots.retries))
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in due.iter().take(room) {
+            ids.push(row.try_get(0)?);
+            expired |= row.try_get::<bool, _>(1)?;
+        }
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = json(&ids)?;
+    if expired {
+        record_lost(connection, &ids, LEASE_EXPIRED, now).await?;
+    }
+    sqlx::query(sql::LEASE)
+        .bind(&ids)
+        .bind(now)
+        .bind(claim.host.to_string())
+        .bind(now + millis::of(claim.lease))
+        .execute(&mut *connection)
+        .await?;
+    leased(connection, &ids, now).await
+}
+
+/// The destinations that are worth a statement of their own, each once.
+async fn ready<'a>(
+    connection: &mut SqliteConnection,
+    slots: &'a [Slots],
+    now: i64,
+) -> Result<Vec<&'a Slots>, sqlx::Error> {
+    let mut names = HashSet::new();
+    let asked = slots.iter().filter(|slots| slots.fresh > 0 || slots.retries > 0);
+    let asked: Vec<&Slots> = asked.filter(|slots| names.insert(&slots.destination)).collect();
+    if asked.is_empty() {
+        return Ok(asked);
+    }
+    let names: Vec<&str> = asked.iter().map(|slots| slots.destination.as_str()).collect();
+    let rows = sqlx::query(sql::READY).bind(json(&names)?).bind(now).fetch_all(connection).await?;
+    let places = rows.iter().map(|row| row.try_get::<i64, _>(0));
+    let places: HashSet<i64> = places.collect::<Result<_, _>>()?;
+    let ready = (0..).zip(asked).filter(|(place, _)| places.contains(place));
+    Ok(ready.map(|(_, slots)| slots).collect())
+}
+
+/// Reads what was just leased. A delivery whose notification cannot be read dies here: it would come back for ever.
+async fn leased(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    now: i64,
+) -> Result<Vec<Lease>, sqlx::Error> {
+    let rows = sqlx::query(sql::LEASED).bind(ids).fetch_all(&mut *connection).await?;
+    let mut leases = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match rows::lease(row, now)? {
+            Ok(lease) => leases.push(lease),
+            Err(unreadable) => {
+                let ids = json(&[unreadable.id])?;
+                bury(connection, &ids, Cause::Rejected, &unreadable.problem, now).await?;
+            }
+        }
+    }
+    Ok(leases)
+}
+
+/// Records the leases on these deliveries as lost attempts; the caller then ends them.
+pub(super) async fn record_lost(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    reason: &str,
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    let record = sqlx::query(sql::RECORD_LOST).bind(ids).bind(now).bind(reason);
+    record.execute(connection).await.map(drop)
+}
+
+pub(super) async fn bury(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    cause: Cause,
+    reason: &str,
+    now: i64,
+) -> Result<u64, sqlx::Error> {
+    let bury = sqlx::query(sql::BURY).bind(ids).bind(now).bind(cause.name()).bind(reason);
+    Ok(bury.execute(connection).await?.rows_affected())
+}
+
+/// Leases and how long to hold them from now.
+#[derive(Clone, Debug)]
+pub(super) struct Extend {
+    pub(super) held: Vec<LeaseKey>,
+    pub(super) lease: Duration,
+}
+
+/// A lease and its new expiry, as [`sql::EXTEND`] takes it.
+#[derive(Serialize)]
+struct Extended {
+    id: i64,
+    token: i64,
+    due: i64,
+}
+
+/// Extends many callers' leases at once. Answers those that are still held.
+pub(super) async fn extend(
+    connection: &mut SqliteConnection,
+    batch: &[&Extend],
+    now: i64,
+) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+    let extended = batch.iter().flat_map(|extend| {
+        let due = now + millis::of(extend.lease);
+        extend.held.iter().map(move |key| Extended { id: key.id.0, token: key.token, due })
+    });
+    let extended: Vec<Extended> = extended.collect();
+    if extended.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = sqlx::query(sql::EXTEND).bind(json(&extended)?).fetch_all(connection).await?;
+    keys(&rows)
+}
+
+/// A settlement as [`sql::SETTLE`] and its companions take it.
+#[derive(Serialize)]
+struct Settled<'a> {
+    id: i64,
+    token: i64,
+    state: i64,
+    due: Option<i64>,
+    lane: i64,
+    counted: i64,
+    /// Handed back: what was lost before still counts.
+    released: i64,
+    /// No attempt to record: its number is free again.
+    untried: i64,
+    parts_done: u32,
+    reason: &'a str,
+    cause: Option<&'static str>,
+    finished: Option<i64>,
+    hold: Option<i64>,
+    taker: Option<&'a str>,
+    chain: &'a [String],
+    attempt: Option<Tried<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tried<'a> {
+    started: i64,
+    duration: i64,
+    outcome: &'a str,
+    reason: &'a str,
+    plugin: &'a str,
+    host: String,
+}
+
+/// Writes many callers' settlements at once. Answers those that were written.
+pub(super) async fn settle(
+    connection: &mut SqliteConnection,
+    batch: &[&Settle],
+    now: i64,
+) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+    let settled: Vec<Settled<'_>> = batch.iter().map(|item| Settled::new(item, now)).collect();
+    if settled.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = json(&settled)?;
+    if settled.iter().any(|item| item.untried == 0) {
+        sqlx::query(sql::RECORD).bind(&rows).execute(&mut *connection).await?;
+    }
+    if settled.iter().any(|item| item.taker.is_some()) {
+        sqlx::query(sql::HAND_OVER).bind(&rows).bind(now).execute(&mut *connection).await?;
+    }
+    if settled.iter().any(|item| item.hold.is_some()) {
+        sqlx::query(sql::HOLD).bind(&rows).execute(&mut *connection).await?;
+    }
+    keys(&sqlx::query(sql::SETTLE).bind(&rows).fetch_all(connection).await?)
+}
+
+fn keys(rows: &[sqlx::sqlite::SqliteRow]) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+    let key = |row: &sqlx::sqlite::SqliteRow| {
+        Ok(LeaseKey { id: DeliveryId(row.try_get(0)?), token: row.try_get(1)? })
+    };
+    rows.iter().map(key).collect()
+}
+
+impl<'a> Settled<'a> {
+    fn new(item: &'a Settle, now: i64) -> Self {
+        let untouched = Self {
+            id: item.key.id.0,
+            token: item.key.token,
+            state: 0,
+            due: None,
+            lane: 0,
+            counted: 0,
+            released: 0,
+            untried: i64::from(item.attempt.is_none()),
+            parts_done: item.parts_done,
+            reason: &item.reason,
+            cause: None,
+            finished: None,
+            hold: None,
+            taker: None,
+            chain: &[],
+            attempt: item.attempt.as_ref().map(Tried::new),
+        };
+        match &item.settlement {
+            Settlement::Delivered => Self { state: 1, finished: Some(now), ..untouched },
+            Settlement::Retry { delay, counted, hold } => Self {
+                due: Some(now + millis::of(*delay)),
+                lane: 1,
+                counted: i64::from(*counted),
+                hold: hold.map(|hold| now + millis::of(hold)),
+                ..untouched
+            },
+            Settlement::Dead { cause } => {
+                let (taker, chain) = match item.handover.split_first() {
+                    Some((taker, chain)) => (Some(taker.as_str()), chain),
+                    None => (None, Default::default()),
+                };
+                let cause = Some(cause.name());
+                Self { state: 2, cause, finished: Some(now), taker, chain, ..untouched }
+            }
+            Settlement::Released => Self { due: Some(now), released: 1, untried: 1, ..untouched },
+        }
+    }
+}
+
+impl<'a> Tried<'a> {
+    fn new(attempt: &'a Attempt) -> Self {
+        Self {
+            started: attempt.started.as_millisecond(),
+            duration: i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX),
+            outcome: &attempt.outcome,
+            reason: &attempt.reason,
+            plugin: &attempt.plugin,
+            host: attempt.host.to_string(),
+        }
+    }
+}

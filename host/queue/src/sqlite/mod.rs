@@ -1,0 +1,251 @@
+//! The embedded store: one file, one writer.
+//!
+//! - [`open`](SqliteQueue::open): lock, schema, recovery; errors that an operator can act on.
+//! - `writer`: the one task that writes, and merges what waits into one transaction.
+//! - `intake`, `leases`, `upkeep`: what it does for each request, in the order of a delivery's life.
+//! - `sql`: every statement.
+//! - `rows`: from rows to types.
+//!
+//! WAL with `synchronous = FULL`: what was answered survives the power. Producers may insert notifications at any
+//! time from their own processes; they only ever wait for one short transaction.
+//!
+//! *Invariant:* one daemon a database, kept by a lock on `<database>.lock`, and in it one connection that writes.
+
+mod fault;
+mod intake;
+mod leases;
+mod open;
+mod rows;
+mod schema;
+mod sql;
+#[cfg(test)]
+pub(crate) mod tests;
+mod upkeep;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, NotificationId};
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use tokio::sync::{mpsc, oneshot};
+
+use self::leases::Extend;
+use self::open::Opened;
+pub use self::open::{Clock, OpenError, SqliteOptions};
+use self::upkeep::SetNote;
+use self::writer::{Pending, Request, Writer};
+use crate::{
+    Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
+    Lease, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry, millis,
+};
+
+/// A queue in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteQueue {
+    requests: mpsc::Sender<Request>,
+    readers: SqlitePool,
+    clock: Clock,
+}
+
+impl SqliteQueue {
+    /// Opens the database at `path`, or creates it. Within a tokio runtime, which then runs the writer.
+    pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
+        let Opened { lock, writer, readers } = open::open(path, &options).await?;
+        let (sender, requests) = mpsc::channel(writer::WAITING);
+        let clock = options.clock.clone();
+        tokio::spawn(Writer { requests, connection: writer, clock, lock }.run());
+        Ok(Self { requests: sender, readers, clock: options.clock })
+    }
+
+    async fn write<T, R>(
+        &self,
+        kind: impl FnOnce(Pending<T, R>) -> Request,
+        input: T,
+    ) -> Result<R, QueueError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(kind(Pending { input, reply })).await;
+        sent.map_err(|_closed| fault::closed())?;
+        answer.await.unwrap_or_else(|_closed| Err(fault::closed()))
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteQueue {
+    async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
+        self.write(Request::Enqueue, batch).await
+    }
+
+    async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sqlx::query(sql::ARRIVED).bind(limit).fetch_all(&self.readers).await;
+        read(rows, rows::arrived)
+    }
+
+    async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
+        self.write(Request::FanOut, routes).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
+        self.write(Request::Claim, claim.clone()).await
+    }
+
+    async fn extend(
+        &self,
+        held: &[LeaseKey],
+        lease: Duration,
+    ) -> Result<Vec<LeaseKey>, QueueError> {
+        self.write(Request::Extend, Extend { held: held.to_vec(), lease }).await
+    }
+
+    async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
+        self.write(Request::Settle, batch).await
+    }
+
+    async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.write(Request::Redeliver, ids.to_vec()).await
+    }
+
+    async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.write(Request::Cancel, ids.to_vec()).await
+    }
+
+    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError> {
+        let names = json(&destinations).map_err(|error| fault::describe(&error))?;
+        let due = sqlx::query_scalar(sql::NEXT_DUE).bind(names).fetch_one(&self.readers).await;
+        let due: Option<i64> = due.map_err(|error| fault::describe(&error))?;
+        Ok(due.map(|due| millis::duration(due - self.clock.now())))
+    }
+
+    async fn size(&self) -> Result<u64, QueueError> {
+        let limit = i64::try_from(EXACT_SIZE).unwrap_or(i64::MAX);
+        let size = sqlx::query_scalar(sql::SIZE).bind(limit).fetch_one(&self.readers).await;
+        size.map(i64::cast_unsigned).map_err(|error| fault::describe(&error))
+    }
+
+    async fn notification(
+        &self,
+        id: NotificationId,
+    ) -> Result<Option<NotificationRecord>, QueueError> {
+        let rows =
+            sqlx::query(sql::NOTIFICATION).bind(id.to_string()).fetch_all(&self.readers).await;
+        let records = read(rows, |row| {
+            let mut record = rows::notification_record(row)?;
+            record.notification.content = rows::content(row)?;
+            Ok(record)
+        });
+        Ok(records?.pop())
+    }
+
+    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+        let rows = sqlx::query(sql::NOTIFICATIONS)
+            .bind(page.after.unwrap_or(i64::MAX))
+            .bind(i64::from(page.limit))
+            .fetch_all(&self.readers)
+            .await;
+        read(rows, rows::notification_record)
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
+        let now = self.clock.now();
+        let rows = sqlx::query(list_of(filter))
+            .bind(filter.page.after.unwrap_or(i64::MAX))
+            .bind(now)
+            .bind(&filter.destination)
+            .bind(filter.state.map(DeliveryState::name))
+            .bind(filter.id.map(|id| id.0))
+            .bind(filter.notification.map(|id| id.to_string()))
+            .bind(i64::from(filter.page.limit))
+            .fetch_all(&self.readers)
+            .await;
+        read(rows, |row| rows::delivery_record(row, now))
+    }
+
+    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, QueueError> {
+        let rows = sqlx::query(sql::ATTEMPTS).bind(id.0).fetch_all(&self.readers).await;
+        read(rows, rows::attempt)
+    }
+
+    async fn keep_destinations(&self, destinations: &[KeptDestination]) -> Result<(), QueueError> {
+        self.write(Request::Keep, destinations.to_vec()).await
+    }
+
+    async fn kept_destinations(&self) -> Result<Vec<KeptDestination>, QueueError> {
+        read(sqlx::query(sql::KEPT).fetch_all(&self.readers).await, rows::kept_destination)
+    }
+
+    async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
+        self.write(Request::BuryOrphans, after).await
+    }
+
+    async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {
+        let rows = sqlx::query(sql::STATE_GET)
+            .bind(&slot.destination)
+            .bind(&slot.key)
+            .bind(self.clock.now())
+            .fetch_all(&self.readers)
+            .await;
+        let entries = read(rows, |row| {
+            let version: i64 = row.try_get("version")?;
+            Ok(StateEntry { value: row.try_get("value")?, version: version.cast_unsigned() })
+        });
+        Ok(entries?.pop())
+    }
+
+    async fn state_set(
+        &self,
+        slot: &Slot,
+        value: &[u8],
+        ttl: Option<Duration>,
+        expected: Option<Option<u64>>,
+    ) -> Result<bool, QueueError> {
+        let note = SetNote { slot: slot.clone(), value: value.to_vec(), ttl, expected };
+        self.write(Request::StateSet, note).await
+    }
+
+    async fn state_remove(&self, slot: &Slot) -> Result<(), QueueError> {
+        self.write(Request::StateRemove, slot.clone()).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        let (closed, wait) = oneshot::channel();
+        if self.requests.send(Request::Close(closed)).await.is_ok() {
+            // An error means that another call closed it first.
+            drop(wait.await);
+        }
+    }
+}
+
+/// The statement whose index serves the filter best; each applies all of it.
+fn list_of(filter: &DeliveryFilter) -> &'static str {
+    match (filter.id, filter.notification, filter.state, &filter.destination) {
+        (Some(_), ..) => sql::DELIVERY,
+        (None, Some(_), ..) => sql::DELIVERIES_OF_NOTIFICATION,
+        (None, None, Some(DeliveryState::Pending | DeliveryState::Leased), Some(_)) => {
+            sql::DELIVERIES_LIVE_OF
+        }
+        (None, None, Some(DeliveryState::Pending | DeliveryState::Leased), None) => {
+            sql::DELIVERIES_LIVE
+        }
+        (None, None, Some(DeliveryState::Dead), _) => sql::DELIVERIES_DEAD,
+        (None, None, Some(DeliveryState::Cancelled), _) => sql::DELIVERIES_CANCELLED,
+        (None, None, Some(DeliveryState::Delivered) | None, _) => sql::DELIVERIES,
+    }
+}
+
+fn read<T>(
+    rows: Result<Vec<SqliteRow>, sqlx::Error>,
+    parse: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+) -> Result<Vec<T>, QueueError> {
+    let parsed = rows.and_then(|rows| rows.iter().map(parse).collect());
+    parsed.map_err(|error| fault::describe(&error))
+}
+
+/// A batch as one parameter.
+fn json<T: Serialize + ?Sized>(batch: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(batch).map_err(|error| sqlx::Error::Encode(error.into()))
+}

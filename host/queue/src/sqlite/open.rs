@@ -1,0 +1,214 @@
+//! Opening a database file: the lock, the connections, the schema, and what the last daemon left behind.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{Connection, Executor};
+
+use super::{schema, sql};
+
+/// How long a statement waits for a producer's transaction.
+const BUSY: Duration = Duration::from_secs(5);
+/// Connections for reading: lists and pages, a handful at a time.
+const READERS: u32 = 4;
+/// How long a reader waits for one of them.
+const READER_WAIT: Duration = Duration::from_secs(5);
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// Makes what the last daemon held due at once, instead of when its leases expire. Safe, because the lock proves
+    /// that it is gone.
+    pub recover: bool,
+    pub clock: Clock,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { recover: true, clock: Clock::Machine }
+    }
+}
+
+/// The clock of a store.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's, which is the one that SQLite itself reads.
+    Machine,
+    /// For tests: milliseconds since 1970, moved by hand.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// Milliseconds since 1970.
+    #[expect(clippy::disallowed_methods, reason = "an embedded database's clock is the machine's")]
+    pub(super) fn now(&self) -> i64 {
+        match self {
+            Self::Machine => jiff::Timestamp::now().as_millisecond(),
+            Self::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Why a database could not be opened; each says what an operator can change.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file or its directory cannot be created or written.
+    #[error(
+        "cannot write {}: {source}; the database needs a directory in which this user may create \
+         files, and if it exists, it must be writable",
+        path.display()
+    )]
+    NotWritable { path: PathBuf, source: io::Error },
+    /// The file is something else.
+    #[error("{} is not an SQLite database; name another file or move it away", path.display())]
+    NotADatabase { path: PathBuf },
+    /// Another daemon has it open.
+    #[error(
+        "{} is locked by another postrider{}; stop it or choose another database",
+        lock.display(),
+        holder(*pid)
+    )]
+    Held { lock: PathBuf, pid: Option<u32> },
+    /// A newer postrider wrote it.
+    #[error(
+        "{} has schema version {found}, this postrider knows up to {known}; install a newer one",
+        path.display()
+    )]
+    SchemaTooNew { path: PathBuf, found: i64, known: i64 },
+    /// SQLite could not do it.
+    #[error("{}: {reason}", path.display())]
+    Database { path: PathBuf, reason: String },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+/// What an open database consists of.
+pub(super) struct Opened {
+    pub(super) lock: File,
+    pub(super) writer: SqliteConnection,
+    pub(super) readers: SqlitePool,
+}
+
+/// Locks the file, opens it, brings its schema up to date and, if asked, recovers.
+pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
+    let lock = lock(path)?;
+    create(path)?;
+    let failed = |error: sqlx::Error| describe(path, &error);
+    let mut writer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
+    sqlx::query(sql::PROBE).execute(&mut writer).await.map_err(failed)?;
+    schema::migrate(&mut writer, path, options.clock.now()).await?;
+    if options.recover {
+        recover(&mut writer, options.clock.now()).await.map_err(failed)?;
+    }
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(READER_WAIT)
+        .test_before_acquire(false)
+        .connect_with(connection(path).pragma("query_only", "on"))
+        .await
+        .map_err(failed)?;
+    Ok(Opened { lock, writer, readers })
+}
+
+/// Takes the sidecar lock, which lives as long as the file it answers, and writes our process into it.
+fn lock(database: &Path) -> Result<File, OpenError> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let refused = |source| OpenError::NotWritable { path: path.clone(), source };
+    let mut file = private().truncate(false).open(&path).map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = pid_in(&mut file);
+            return Err(OpenError::Held { lock: path, pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(refused(source)),
+    }
+    file.set_len(0).map_err(refused)?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(refused)?;
+    Ok(file)
+}
+
+fn pid_in(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(20).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Creates the database if it is absent: SQLite's own message for that does not say why it cannot.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let refused = |source| OpenError::NotWritable { path: path.to_owned(), source };
+    private().truncate(false).open(path).map(drop).map_err(refused)
+}
+
+/// Not for the world to read: notifications are in it. The group may be the producers'.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o660);
+    }
+    options
+}
+
+fn connection(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // Anything less loses acknowledged notifications when the power fails.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .pragma("cache_size", "-16384")
+        .pragma("temp_store", "memory")
+        .pragma("journal_size_limit", "67108864")
+}
+
+/// Frees what the last daemon held.
+///
+/// Where the clock has provably gone back since the store was last written, everything live and every hold comes
+/// due earlier by as much: an early try harms less than one that never comes.
+async fn recover(writer: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+    let last_seen: i64 = sqlx::query_scalar(sql::LAST_SEEN).fetch_one(&mut *writer).await?;
+    let mut tx = writer.begin_with(sql::BEGIN).await?;
+    if last_seen > now {
+        let back = last_seen - now;
+        tracing::warn!(
+            queue.clock_back_ms = back,
+            "the clock went back; deliveries are due earlier"
+        );
+        tx.execute(sqlx::query(sql::SHIFT_DUE).bind(now).bind(back)).await?;
+        tx.execute(sqlx::query(sql::SHIFT_HOLDS).bind(back)).await?;
+    }
+    let freed = tx.execute(sqlx::query(sql::RECOVER).bind(now)).await?.rows_affected();
+    tx.commit().await?;
+    if freed > 0 {
+        tracing::info!(queue.leases = freed, "leases of the last daemon are due again");
+    }
+    Ok(())
+}
+
+/// What SQLite said, in an operator's terms.
+pub(super) fn describe(path: &Path, error: &sqlx::Error) -> OpenError {
+    let path = path.to_owned();
+    match super::fault::primary_code(error) {
+        Some(super::fault::NOT_A_DATABASE) => OpenError::NotADatabase { path },
+        Some(super::fault::READ_ONLY | super::fault::CANNOT_OPEN) => OpenError::NotWritable {
+            path,
+            source: io::Error::new(io::ErrorKind::PermissionDenied, error.to_string()),
+        },
+        Some(_) | None => OpenError::Database { path, reason: error.to_string() },
+    }
+}

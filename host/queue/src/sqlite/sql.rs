@@ -1,0 +1,407 @@
+//! Every statement of the SQLite store, in the order of a delivery's life.
+//!
+//! `now` is always a parameter, taken once a transaction. A batch is one JSON array: one statement for each kind and
+//! batch costs a thirtieth of row by row, because each statement is a trip to the connection's thread.
+
+/// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
+macro_rules! held {
+    () => {
+        "d.id = x.value ->> 'id' AND d.token = x.value ->> 'token' AND d.state = 0 \
+         AND d.owner IS NOT NULL"
+    };
+}
+
+macro_rules! notification {
+    () => {
+        "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at"
+    };
+}
+
+macro_rules! notification_record {
+    () => {
+        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed")
+    };
+}
+
+macro_rules! known {
+    () => {
+        concat!(
+            notification_record!(),
+            ", n.content, n.content_bytes, n.digest FROM notifications n"
+        )
+    };
+}
+
+macro_rules! delivery_record {
+    ($condition:literal) => {
+        concat!(
+            "SELECT d.id, n.id AS uuid, n.type, d.destination, d.state, d.owner, d.attempt, \
+             d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to \
+             FROM deliveries d JOIN notifications n ON n.seq = d.notification WHERE ",
+            $condition,
+            " AND d.id < ?1 AND (?3 IS NULL OR d.destination = ?3) AND CASE ?4 \
+             WHEN 'pending' THEN d.state = 0 AND (d.owner IS NULL OR d.due <= ?2) \
+             WHEN 'leased' THEN d.state = 0 AND d.owner IS NOT NULL AND d.due > ?2 \
+             WHEN 'delivered' THEN d.state = 1 \
+             WHEN 'dead' THEN d.state = 2 \
+             WHEN 'cancelled' THEN d.state = 3 \
+             ELSE true END \
+             AND (?5 IS NULL OR d.id = ?5) AND (?6 IS NULL OR n.id = ?6) \
+             ORDER BY d.id DESC LIMIT ?7"
+        )
+    };
+}
+
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(super) const COMMIT: &str = "COMMIT";
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+
+// ---- enqueue -------------------------------------------------------------------------------------------------
+
+/// ?1: ids, ?2: idempotency keys.
+pub(super) const KNOWN: &str = concat!(
+    "SELECT ",
+    known!(),
+    " WHERE n.id IN (SELECT value FROM json_each(?1)) UNION ALL SELECT ",
+    known!(),
+    " WHERE n.idempotency_key IN (SELECT value FROM json_each(?2))"
+);
+
+/// ?1: notifications that are not [`KNOWN`], ?2: now.
+pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
+     content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \
+     deliveries) \
+     SELECT value ->> 'id', value ->> 'type', value ->> 'source', value ->> 'subject', \
+     value ->> 'labels', value ->> 'content_type', value ->> 'content', \
+     unhex(value ->> 'bytes'), value ->> 'key', unhex(value ->> 'digest'), value ->> 'time', ?2, \
+     value ->> 'deliveries' FROM json_each(?1) RETURNING seq, id";
+
+/// ?1: rows and their destinations, ?2: now.
+pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
+     SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
+     FROM json_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
+
+// ---- fan-out -------------------------------------------------------------------------------------------------
+
+/// ?1: limit.
+pub(super) const ARRIVED: &str = concat!(
+    "SELECT ",
+    notification!(),
+    ", n.idempotency_key, n.content, n.content_bytes FROM notifications n \
+     WHERE n.fanned_out_at IS NULL ORDER BY n.seq LIMIT ?1"
+);
+
+/// ?1: rows and their destinations, ?2: now. Before [`FANNED_OUT`], in the same transaction.
+pub(super) const FAN_OUT: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
+     SELECT n.seq, y.value, ?2, ?2, ?2 \
+     FROM json_each(?1) AS x CROSS JOIN notifications n ON n.seq = x.value ->> 'row' \
+     CROSS JOIN json_each(x.value, '$.destinations') AS y \
+     WHERE n.fanned_out_at IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d \
+       WHERE d.notification = n.seq AND d.destination = y.value)";
+
+/// ?1: rows and their destinations, ?2: now.
+pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2, \
+     deliveries = x.value ->> 'deliveries', malformed = x.value ->> 'malformed' \
+     FROM json_each(?1) AS x \
+     WHERE seq = x.value ->> 'row' AND fanned_out_at IS NULL";
+
+// ---- claim, extend, settle -----------------------------------------------------------------------------------
+
+/// ?1: names, ?2: now. Those that have anything due, by their place in ?1: one statement for all the idle ones.
+pub(super) const READY: &str = "SELECT x.key FROM json_each(?1) AS x \
+     WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = x.value AND h.until > ?2) \
+     AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
+          AND d.lane = 0 AND d.due <= ?2) \
+       OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
+          AND d.lane = 1 AND d.due <= ?2))";
+
+/// ?1: destination, ?2: now, ?3: free slots for first attempts, ?4: for retries.
+pub(super) const DUE: &str = "SELECT id, expired FROM ( \
+       SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
+       AND destination = ?1 AND lane = 0 AND due <= ?2 ORDER BY due, id LIMIT ?3) \
+     UNION ALL SELECT id, expired FROM ( \
+       SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
+       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?4)";
+
+/// ?1: ids, ?2: now, ?3: reason. Records leases that end without a settlement; before the statement that ends them.
+pub(super) const RECORD_LOST: &str = "INSERT INTO attempts (delivery, number, started, duration, \
+     outcome, reason, plugin, host) \
+     SELECT id, attempt, claimed, max(?2 - claimed, 0) * 1000, 'lost', ?3, '', owner \
+     FROM deliveries \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND owner IS NOT NULL";
+
+/// ?1: ids, ?2: now, ?3: host, ?4: expiry.
+pub(super) const LEASE: &str = "UPDATE deliveries SET lost = lost + (owner IS NOT NULL), \
+     token = token + 1, attempt = attempt + 1, owner = ?3, claimed = ?2, due = ?4 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND due <= ?2";
+
+/// ?1: ids.
+pub(super) const LEASED: &str = concat!(
+    "SELECT d.id, d.token, d.destination, d.attempt, d.used, d.lost, d.since, d.parts_done, \
+     d.chain, n.content, n.content_bytes, ",
+    notification!(),
+    " FROM json_each(?1) AS x CROSS JOIN deliveries d ON d.id = x.value \
+     LEFT JOIN notifications n ON n.seq = d.notification"
+);
+
+/// ?1: leases and their new expiry.
+pub(super) const EXTEND: &str = concat!(
+    "UPDATE deliveries AS d SET due = x.value ->> 'due' FROM json_each(?1) AS x WHERE ",
+    held!(),
+    " RETURNING id, token"
+);
+
+/// ?1: settlements. Before [`SETTLE`], which ends the leases.
+pub(super) const RECORD: &str = concat!(
+    "INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
+     SELECT d.id, d.attempt, x.value ->> '$.attempt.started', x.value ->> '$.attempt.duration', \
+     x.value ->> '$.attempt.outcome', x.value ->> '$.attempt.reason', \
+     x.value ->> '$.attempt.plugin', x.value ->> '$.attempt.host' \
+     FROM json_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+    held!(),
+    " AND x.value ->> 'untried' = 0"
+);
+
+/// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. Where two of a notification hand over
+/// to one taker, the first does: SQLite takes the other columns from the row of the only `min`.
+pub(super) const HAND_OVER: &str = concat!(
+    "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of) \
+     SELECT d.notification, x.value ->> 'taker', ?2, x.value ->> 'chain', ?2, ?2, d.id \
+     FROM json_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+    held!(),
+    " AND x.value ->> 'taker' <> d.destination \
+     AND NOT EXISTS (SELECT 1 FROM deliveries t WHERE t.notification = d.notification \
+       AND t.destination = x.value ->> 'taker') \
+     GROUP BY d.notification, x.value ->> 'taker' ORDER BY min(x.key)"
+);
+
+/// ?1: settlements. Only with a hold among them, before [`SETTLE`].
+pub(super) const HOLD: &str = concat!(
+    "INSERT INTO holds (destination, until) \
+     SELECT d.destination, max(x.value ->> 'hold') \
+     FROM json_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+    held!(),
+    " AND x.value ->> 'hold' IS NOT NULL GROUP BY d.destination \
+     ON CONFLICT (destination) DO UPDATE SET until = max(until, excluded.until)"
+);
+
+/// ?1: settlements.
+pub(super) const SETTLE: &str = concat!(
+    "UPDATE deliveries AS d SET owner = NULL, claimed = NULL, \
+     state = x.value ->> 'state', \
+     due = coalesce(x.value ->> 'due', d.due), \
+     lane = max(d.lane, x.value ->> 'lane'), \
+     used = d.used + (x.value ->> 'counted'), \
+     lost = d.lost * (x.value ->> 'released'), \
+     attempt = d.attempt - (x.value ->> 'untried'), \
+     parts_done = x.value ->> 'parts_done', \
+     reason = x.value ->> 'reason', \
+     cause = x.value ->> 'cause', \
+     finished = x.value ->> 'finished', \
+     fallback_to = coalesce((SELECT t.id FROM deliveries t \
+       WHERE t.notification = d.notification AND t.destination = x.value ->> 'taker' \
+       AND t.id <> d.id), d.fallback_to) \
+     FROM json_each(?1) AS x WHERE ",
+    held!(),
+    " RETURNING id, token"
+);
+
+// ---- the operator's hand -------------------------------------------------------------------------------------
+
+/// ?1: ids, ?2: now.
+pub(super) const REVIVE: &str = "UPDATE deliveries SET state = 0, lane = 1, due = ?2, since = ?2, \
+     used = 0, lost = 0, reason = '', cause = NULL, finished = NULL \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (2, 3)";
+
+/// ?1: ids, ?2: now.
+pub(super) const HASTEN: &str = "UPDATE deliveries SET due = ?2 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND owner IS NULL AND due > ?2";
+
+/// ?1: ids, ?2: now. After [`RECORD_LOST`].
+pub(super) const CANCEL: &str = "UPDATE deliveries SET state = 3, owner = NULL, claimed = NULL, finished = ?2 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
+
+/// ?1: ids, ?2: now, ?3: cause, ?4: reason. After [`RECORD_LOST`].
+pub(super) const BURY: &str = "UPDATE deliveries SET state = 2, owner = NULL, claimed = NULL, \
+     finished = ?2, cause = ?3, reason = ?4 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
+
+/// ?1: removed or made before this, ?2: now, ?3: limit. Hops from name to name through the live index.
+pub(super) const ORPHANS: &str = "WITH RECURSIVE names (name) AS ( \
+       SELECT min(destination) FROM deliveries WHERE state = 0 \
+       UNION ALL SELECT (SELECT min(destination) FROM deliveries \
+         WHERE state = 0 AND destination > names.name) FROM names WHERE names.name IS NOT NULL), \
+     gone (name, kept) AS ( \
+       SELECT names.name, k.name IS NOT NULL FROM names \
+       LEFT JOIN destinations k ON k.name = names.name \
+       WHERE names.name IS NOT NULL AND (k.name IS NULL OR k.removed_at <= ?1)) \
+     SELECT d.id FROM gone CROSS JOIN deliveries d \
+     WHERE d.state = 0 AND d.destination = gone.name AND (d.owner IS NULL OR d.due <= ?2) \
+     AND (gone.kept OR d.since <= ?1) LIMIT ?3";
+
+/// ?1: present names, ?2: now.
+pub(super) const REMOVED: &str = "UPDATE destinations SET removed_at = ?2 \
+     WHERE removed_at IS NULL AND name NOT IN (SELECT value FROM json_each(?1))";
+
+/// ?1: destinations.
+pub(super) const KEEP: &str = "INSERT INTO destinations (name, text, module) \
+     SELECT value ->> 'name', value ->> 'text', value ->> 'module' FROM json_each(?1) WHERE true \
+     ON CONFLICT (name) DO UPDATE \
+     SET text = excluded.text, module = excluded.module, removed_at = NULL";
+
+pub(super) const KEPT: &str =
+    "SELECT name, text, module FROM destinations WHERE removed_at IS NULL ORDER BY name";
+
+// ---- reading -------------------------------------------------------------------------------------------------
+
+/// ?1: names.
+pub(super) const NEXT_DUE: &str = "SELECT min(max(due, coalesce( \
+       (SELECT h.until FROM holds h WHERE h.destination = name), due))) FROM ( \
+       SELECT x.value AS name, (SELECT d.due FROM deliveries d WHERE d.state = 0 \
+         AND d.destination = x.value AND d.lane = 0 ORDER BY d.due LIMIT 1) AS due \
+       FROM json_each(?1) AS x \
+       UNION ALL \
+       SELECT x.value AS name, (SELECT d.due FROM deliveries d WHERE d.state = 0 \
+         AND d.destination = x.value AND d.lane = 1 ORDER BY d.due LIMIT 1) AS due \
+       FROM json_each(?1) AS x) \
+     WHERE due IS NOT NULL";
+
+/// ?1: count no further than this.
+pub(super) const SIZE: &str = "SELECT min(?1, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT ?1)) + \
+     (SELECT count(*) FROM (SELECT 1 FROM notifications WHERE fanned_out_at IS NULL LIMIT ?1)))";
+
+/// ?1: id.
+pub(super) const NOTIFICATION: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    ", n.content, n.content_bytes FROM notifications n WHERE n.id = ?1"
+);
+
+/// ?1: below this row, ?2: limit.
+pub(super) const NOTIFICATIONS: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    " FROM notifications n WHERE n.seq < ?1 ORDER BY n.seq DESC LIMIT ?2"
+);
+
+// ?1: below this id, ?2: now, ?3: destination, ?4: state, ?5: id, ?6: notification, ?7: limit. One statement for
+// each index that can help; a partial index needs its own condition word for word.
+pub(super) const DELIVERIES: &str = delivery_record!("true");
+pub(super) const DELIVERIES_LIVE: &str = delivery_record!("d.state = 0");
+pub(super) const DELIVERIES_LIVE_OF: &str = delivery_record!("d.state = 0 AND d.destination = ?3");
+pub(super) const DELIVERIES_DEAD: &str = delivery_record!("d.state >= 2 AND d.state = 2");
+pub(super) const DELIVERIES_CANCELLED: &str = delivery_record!("d.state >= 2 AND d.state = 3");
+pub(super) const DELIVERY: &str = delivery_record!("d.id = ?5");
+pub(super) const DELIVERIES_OF_NOTIFICATION: &str = delivery_record!("n.id = ?6");
+
+/// ?1: delivery.
+pub(super) const ATTEMPTS: &str = "SELECT number, started, duration, outcome, reason, plugin, host \
+     FROM attempts WHERE delivery = ?1 ORDER BY number";
+
+// ---- destinations' own notes ---------------------------------------------------------------------------------
+
+/// ?1: destination, ?2: key, ?3: now.
+pub(super) const STATE_GET: &str = "SELECT value, version FROM state \
+     WHERE destination = ?1 AND key = ?2 AND (expires IS NULL OR expires > ?3)";
+
+/// ?1: destination, ?2: now.
+pub(super) const STATE_EXPIRE: &str = "DELETE FROM state WHERE destination = ?1 AND expires <= ?2";
+
+/// ?1: destination, ?2: key. Without this key and after [`STATE_EXPIRE`].
+pub(super) const STATE_SIZE: &str = "SELECT count(*), \
+     coalesce(sum(length(CAST(key AS BLOB)) + length(value)), 0) FROM state \
+     WHERE destination = ?1 AND key <> ?2";
+
+/// ?1: destination, ?2: key, ?3: value, ?4: expires. The replaced row's version is not used again.
+pub(super) const STATE_SET: &str =
+    "INSERT OR REPLACE INTO state (destination, key, value, expires) VALUES (?1, ?2, ?3, ?4)";
+
+/// ?1: destination, ?2: key.
+pub(super) const STATE_REMOVE: &str = "DELETE FROM state WHERE destination = ?1 AND key = ?2";
+
+// ---- opening -------------------------------------------------------------------------------------------------
+
+/// Fails where the file is no database.
+pub(super) const PROBE: &str = "SELECT count(*) FROM sqlite_schema";
+pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_schema ( \
+     version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT";
+pub(super) const SCHEMA_KNOWN: &str =
+    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'postrider_schema'";
+pub(super) const SCHEMA_VERSION: &str = "SELECT coalesce(max(version), 0) FROM postrider_schema";
+/// ?1: version, ?2: now.
+pub(super) const SCHEMA_APPLIED: &str =
+    "INSERT INTO postrider_schema (version, applied_at) VALUES (?1, ?2)";
+
+/// ?1: now. Leases of a daemon that is gone are due at once; the next claim counts them as lost.
+pub(super) const RECOVER: &str =
+    "UPDATE deliveries SET due = ?1 WHERE state = 0 AND owner IS NOT NULL AND due > ?1";
+
+/// The newest moment that the store has written in the normal course.
+pub(super) const LAST_SEEN: &str = "SELECT max( \
+     coalesce((SELECT fanned_out_at FROM notifications ORDER BY seq DESC LIMIT 1), 0), \
+     coalesce((SELECT since FROM deliveries ORDER BY id DESC LIMIT 1), 0), \
+     coalesce((SELECT max(claimed) FROM deliveries WHERE state = 0 AND owner IS NOT NULL), 0))";
+/// ?1: now, ?2: how far the clock went back.
+pub(super) const SHIFT_DUE: &str = "UPDATE deliveries SET due = max(?1, due - ?2), \
+     since = min(?1, since) WHERE state = 0 AND (due > ?1 OR since > ?1)";
+/// ?1: how far the clock went back.
+pub(super) const SHIFT_HOLDS: &str = "UPDATE holds SET until = until - ?1";
+
+/// All of them, for the test that prepares each.
+#[cfg(test)]
+pub(super) const ALL: &[&str] = &[
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    KNOWN,
+    STORE,
+    DELIVER,
+    ARRIVED,
+    FAN_OUT,
+    FANNED_OUT,
+    READY,
+    DUE,
+    RECORD_LOST,
+    LEASE,
+    LEASED,
+    EXTEND,
+    RECORD,
+    HAND_OVER,
+    HOLD,
+    SETTLE,
+    REVIVE,
+    HASTEN,
+    CANCEL,
+    BURY,
+    ORPHANS,
+    REMOVED,
+    KEEP,
+    KEPT,
+    NEXT_DUE,
+    SIZE,
+    NOTIFICATION,
+    NOTIFICATIONS,
+    DELIVERIES,
+    DELIVERIES_LIVE,
+    DELIVERIES_LIVE_OF,
+    DELIVERIES_DEAD,
+    DELIVERIES_CANCELLED,
+    DELIVERY,
+    DELIVERIES_OF_NOTIFICATION,
+    ATTEMPTS,
+    STATE_GET,
+    STATE_EXPIRE,
+    STATE_SIZE,
+    STATE_SET,
+    STATE_REMOVE,
+    PROBE,
+    SCHEMA_TABLE,
+    SCHEMA_KNOWN,
+    SCHEMA_VERSION,
+    SCHEMA_APPLIED,
+    RECOVER,
+    LAST_SEEN,
+    SHIFT_DUE,
+    SHIFT_HOLDS,
+];
