@@ -1,0 +1,62 @@
+//! The sandbox of postrider: it runs notifier modules, and is the only place that knows wasmtime.
+//!
+//! Loading: bytes become a [`Plugin`].
+//! - [`load`]: from a file's bytes to a type-checked plugin, with errors an operator can act on.
+//! - `component`: what a file is, what it imports and exports, and core modules made components.
+//! - `compile`, `cache`: machine code, made once for each file and kept beside the database.
+//! - `engine`: wasmtime's settings, the pool of instances, the ticker.
+//!
+//! Running: a plugin and a destination become a [`Notifier`], whose `send` is one attempt.
+//! - [`plugin`], [`notifier`]: the two handles that the daemon holds.
+//! - `binding`: what a destination grants; `context`: what one instance has of it.
+//! - `call`: one instance, from `configure` to its end; `fault`: what an abrupt end means.
+//! - `workers`: the threads that guests run on; `turns`: how long computations share them.
+//! - `limiter`, `log`, `stdio`: memory, log text and standard streams, bounded.
+//! - `bindings`, `imports`, `convert`: the contract of `wit/`, its functions, its values.
+//!
+//! The network: both of a guest's ways out end in the same door.
+//! - `outgoing`: the door: budget, deadline, placeholders.
+//! - `wasi_http`: the way in for `wasi:http/outgoing-handler`.
+//! - `guard`, `address`: which origins and addresses may be reached.
+//! - `client`, `dialer`: keep-alive HTTP/1.1 over checked addresses.
+//! - `secrets`, `placeholders`, `redact`: values that no guest and no log sees.
+
+mod address;
+mod binding;
+mod bindings;
+mod cache;
+mod call;
+mod client;
+mod compile;
+mod component;
+mod context;
+mod convert;
+mod dialer;
+mod engine;
+mod fault;
+mod guard;
+mod imports;
+mod limiter;
+pub mod load;
+mod log;
+pub mod notifier;
+mod outgoing;
+mod placeholders;
+pub mod plugin;
+mod redact;
+mod refusal;
+pub mod sandbox;
+mod secrets;
+pub mod state;
+mod stdio;
+mod text;
+mod turns;
+mod wasi_http;
+mod workers;
+
+pub use load::{LoadError, LoadProblem};
+pub use notifier::{BindError, Notifier, Sent};
+pub use plugin::{Description, Plugin};
+pub use sandbox::{Sandbox, SandboxConfig, SandboxError, wasmtime_version};
+pub use secrets::Secrets;
+pub use state::{StateEntry, StateError, StateStore};

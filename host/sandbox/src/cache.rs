@@ -1,0 +1,190 @@
+//! Compiled components on disk, for the owner only: loading one runs what it says.
+//!
+//! A file's name holds the key (source, wasmtime and its settings) and the digest of its content, so an entry that
+//! was damaged, cut or made by another engine is not loaded but compiled again.
+
+use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Bytes that all entries together may have; the ones used longest ago go first.
+const MAX_BYTES: u64 = 2 << 30;
+const EXTENSION: &str = "cwasm";
+
+/// The directory of a sandbox.
+pub(crate) struct Cache {
+    directory: PathBuf,
+    /// Digest of everything but the source that decides what machine code comes out.
+    flavour: [u8; 32],
+}
+
+impl Cache {
+    /// Makes the directory, or makes it the owner's alone.
+    pub(crate) fn open(directory: &Path, engine: &Engine) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        // Fails where it is somebody else's.
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        let mut flavour = Hashing(Sha256::new());
+        crate::wasmtime_version().hash(&mut flavour);
+        engine.precompile_compatibility_hash().hash(&mut flavour);
+        Ok(Self { directory: directory.to_owned(), flavour: flavour.0.finalize().into() })
+    }
+
+    /// The component of a source, if it was compiled before by this engine and is undamaged.
+    pub(crate) fn find(&self, engine: &Engine, source: &str) -> Option<Component> {
+        let prefix = format!("{}-", self.key(source));
+        let entries = fs::read_dir(&self.directory).ok()?.filter_map(Result::ok);
+        for path in entries.map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if !name.starts_with(&prefix) {
+                continue;
+            }
+            match load(engine, &path, name.trim_start_matches(&prefix)) {
+                Ok(component) => return Some(component),
+                Err(why) => {
+                    tracing::warn!(file = name, "a cached plugin is compiled again: {why}");
+                    forget(&path);
+                }
+            }
+        }
+        None
+    }
+
+    /// Keeps compiled code and loads it from where it lies, so that its pages can be shared and given back.
+    pub(crate) fn keep(
+        &self,
+        engine: &Engine,
+        source: &str,
+        code: &[u8],
+    ) -> Result<Component, String> {
+        let digest = hex(&Sha256::digest(code));
+        let name = format!("{}-{digest}.{EXTENSION}", self.key(source));
+        let path = self.directory.join(&name);
+        self.write(&path, code)
+            .map_err(|error| format!("{}: {error}", self.directory.display()))?;
+        self.prune(&path);
+        load(engine, &path, &format!("{digest}.{EXTENSION}"))
+    }
+
+    fn key(&self, source: &str) -> String {
+        let mut key = Sha256::new();
+        key.update(self.flavour);
+        key.update(source.as_bytes());
+        hex(&key.finalize())
+    }
+
+    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+        let temporary =
+            path.with_extension(format!("{}.tmp", uuid::Uuid::from_u128(rand::random()).simple()));
+        let written = (|| {
+            let mut file =
+                File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            file.write_all(code)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        })();
+        if written.is_err() {
+            forget(&temporary);
+        }
+        written
+    }
+
+    /// Removes what was used longest ago until the rest fits. `kept` stays in any case.
+    fn prune(&self, kept: &Path) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let about = entry.metadata().ok()?;
+                Some((about.modified().ok()?, about.len(), entry.path()))
+            })
+            .collect();
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, size, path) in files {
+            if total <= MAX_BYTES {
+                return;
+            }
+            if path != kept {
+                forget(&path);
+                total = total.saturating_sub(size);
+            }
+        }
+    }
+}
+
+/// Loads an entry after checking that it is whole and the owner's. `rest` of its name is its digest.
+fn load(engine: &Engine, path: &Path, rest: &str) -> Result<Component, String> {
+    let about = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    let owner = path.parent().and_then(|directory| fs::metadata(directory).ok()).map(|d| d.uid());
+    if !about.is_file() || about.mode() & 0o077 != 0 || Some(about.uid()) != owner {
+        return Err("it is not a file of its owner alone".to_owned());
+    }
+    let code = fs::read(path).map_err(|error| error.to_string())?;
+    if rest != format!("{}.{EXTENSION}", hex(&Sha256::digest(&code))) {
+        return Err("it is damaged".to_owned());
+    }
+    drop(code);
+    touch(path);
+    deserialize(engine, path).map_err(|error| format!("{error:#}"))
+}
+
+/// The one place where machine code comes from a file.
+#[expect(
+    unsafe_code,
+    reason = "the file was written by `keep`, its digest is checked, and only its owner, who runs this process, can \
+              write it or replace it; wasmtime itself refuses files of another version or other settings"
+)]
+fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: as said above; the mapping is private and entries are replaced by rename, never written in place.
+    unsafe { Component::deserialize_file(engine, path) }
+}
+
+/// Notes that an entry was used, for `prune`. A failure only makes it look older.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the file system's clock, beside nothing of the queue's"
+)]
+fn touch(path: &Path) {
+    let now = FileTimes::new().set_modified(SystemTime::now());
+    let touched = File::options().write(true).open(path).and_then(|file| file.set_times(now));
+    if let Err(error) = touched {
+        tracing::debug!(path = %path.display(), "a cached plugin could not be touched: {error}");
+    }
+}
+
+fn forget(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), "a cached plugin could not be removed: {error}");
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// SHA-256 as the hasher that wasmtime's settings write themselves to.
+struct Hashing(Sha256);
+
+impl Hasher for Hashing {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,146 @@
+//! One instance from its start to its end. A store is used once and thrown away, whatever became of it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_core::Fault;
+use tokio::time::{Instant, timeout};
+use wasmtime::Store;
+
+use crate::binding::Binding;
+use crate::bindings::exports::postrider::notifier::handler;
+use crate::bindings::{Notifier, NotifierPre};
+use crate::client::Client;
+use crate::context::{self, Context};
+use crate::fault::{Abrupt, Stage};
+use crate::turns::{SLICE, Turns};
+
+/// What a call needs.
+pub(crate) struct Call {
+    pub(crate) pre: NotifierPre<Context>,
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) client: Option<Client>,
+    pub(crate) turns: Turns,
+}
+
+/// What a call used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Wall-clock time.
+    pub elapsed: Duration,
+    /// Time in which the guest computed, in slices of the ticker: zero for all that are short.
+    pub computed: Duration,
+    /// Linear memory, in bytes.
+    pub memory: u64,
+    /// Log lines that did not fit into `limits.log`.
+    pub lines_dropped: u64,
+}
+
+/// What `configure` said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Configured {
+    Enabled,
+    Disabled,
+    Refused(String),
+}
+
+type Ended<T> = (Result<T, Abrupt>, Usage);
+
+impl Call {
+    pub(crate) async fn describe(self) -> Ended<handler::Description> {
+        self.run(async |store, notifier, stage| {
+            *stage = Stage::Describe;
+            notifier.postrider_notifier_handler().call_describe(store).await
+        })
+        .await
+    }
+
+    pub(crate) async fn configure(self) -> Ended<Configured> {
+        self.run(async |store, notifier, stage| {
+            *stage = Stage::Configure;
+            configure(store, notifier).await
+        })
+        .await
+    }
+
+    pub(crate) async fn send(
+        self,
+        notification: handler::Notification,
+    ) -> Ended<Result<handler::Receipt, handler::Failure>> {
+        let (ended, usage) = self
+            .run(async |store, notifier, stage| {
+                *stage = Stage::Configure;
+                match configure(store, notifier).await? {
+                    Configured::Enabled => {}
+                    other @ (Configured::Disabled | Configured::Refused(_)) => {
+                        return Ok(Err(other));
+                    }
+                }
+                *stage = Stage::Send;
+                store.data_mut().hooks.outgoing.open();
+                notifier.postrider_notifier_handler().call_send(store, &notification).await.map(Ok)
+            })
+            .await;
+        let refused = |reason| Abrupt { fault: Fault::Configure, reason };
+        let ended = ended.and_then(|configured| {
+            configured.map_err(|why| match why {
+                Configured::Refused(reason) => refused(format!("configure: {reason}")),
+                Configured::Disabled => {
+                    refused("configure: it is disabled by its config".to_owned())
+                }
+                Configured::Enabled => refused(String::new()),
+            })
+        });
+        (ended, usage)
+    }
+
+    /// Starts an instance and lets `work` use it, within the binding's time.
+    async fn run<T>(
+        self,
+        work: impl AsyncFnOnce(&mut Store<Context>, &Notifier, &mut Stage) -> wasmtime::Result<T>,
+    ) -> Ended<T> {
+        let started = Instant::now();
+        let time = self.binding.timeout;
+        let mut store = context::store(self.pre.engine(), self.binding, self.client, self.turns);
+        let mut stage = Stage::Start;
+        let ended = in_time(time, async {
+            let notifier = self.pre.instantiate_async(&mut store).await?;
+            work(&mut store, &notifier, &mut stage).await
+        })
+        .await;
+        let ended = match ended {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(Abrupt::of(&error, stage, &store)),
+            None => Err(Abrupt::timeout(stage, time)),
+        };
+        let context = store.data();
+        let usage = Usage {
+            elapsed: started.elapsed(),
+            computed: SLICE * context.slices,
+            memory: context.limiter.memory(),
+            lines_dropped: context.log.dropped(),
+        };
+        (ended, usage)
+    }
+}
+
+async fn in_time<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    timeout(time, work).await.ok()
+}
+
+async fn configure(
+    store: &mut Store<Context>,
+    notifier: &Notifier,
+) -> wasmtime::Result<Configured> {
+    let config = store.data().config.clone();
+    let answer =
+        notifier.postrider_notifier_handler().call_configure(&mut *store, &config.text).await?;
+    Ok(match answer {
+        Ok(true) => Configured::Enabled,
+        Ok(false) => Configured::Disabled,
+        Err(reason) => {
+            Configured::Refused(crate::convert::clean(&reason, &store.data().binding.redactor))
+        }
+    })
+}

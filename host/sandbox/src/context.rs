@@ -1,0 +1,123 @@
+//! What one instance has: its grants, its budgets and an empty WASI.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::binding::{Binding, Config};
+use crate::client::Client;
+use crate::limiter::Limiter;
+use crate::log::Log;
+use crate::outgoing::Outgoing;
+use crate::stdio::{Kind, Stdio};
+use crate::turns::Turns;
+use crate::wasi_http::Hooks;
+
+/// Resources that the host keeps for one instance, such as streams and header tables.
+const MAX_RESOURCES: usize = 1_000;
+/// Handles that an instance may hold.
+const MAX_HANDLES: usize = 1_000;
+/// Random bytes of one call: keys and nonces, no floods.
+const MAX_RANDOM: u64 = 64 << 10;
+/// Headers of one request in `wasi:http`, in bytes of memory.
+const MAX_FIELDS: usize = 64 << 10;
+/// What one host call may copy beside a request body: a log line, an answer, lists.
+const MAX_COPY: u64 = 1 << 20;
+
+/// The data of one store.
+pub(crate) struct Context {
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) hooks: Hooks,
+    pub(crate) limiter: Limiter,
+    /// Slices of the ticker that it computed in.
+    pub(crate) slices: u32,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+}
+
+/// A fresh store under the binding's limits. Without a client it has no network.
+pub(crate) fn store(
+    engine: &Engine,
+    binding: Arc<Binding>,
+    client: Option<Client>,
+    turns: Turns,
+) -> Store<Context> {
+    let copy =
+        usize::try_from(binding.limits.request_body.saturating_add(MAX_COPY)).unwrap_or(usize::MAX);
+    let mut store = Store::new(engine, Context::new(binding, client));
+    store.limiter(|context| &mut context.limiter);
+    store.set_hostcall_fuel(copy);
+    store.set_max_component_handles(MAX_HANDLES);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |mut store| {
+        let context = store.data_mut();
+        context.slices = context.slices.saturating_add(1);
+        let turn = turns.next(context.slices, tokio::time::Instant::now());
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(async move {
+                match turn {
+                    Some(turn) => tokio::time::sleep_until(turn).await,
+                    None => tokio::task::yield_now().await,
+                }
+                // A turn that is due at once would not let others run.
+                if turn.is_some() {
+                    tokio::task::yield_now().await;
+                }
+            }),
+        ))
+    });
+    store
+}
+
+impl Context {
+    fn new(binding: Arc<Binding>, client: Option<Client>) -> Self {
+        let (config, tokens) = binding.fresh_config();
+        let log = Arc::new(Log::new(binding.clone()));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
+        Self {
+            config,
+            hooks: Hooks { outgoing: Outgoing::new(binding.clone(), tokens, client) },
+            limiter: Limiter::new(binding.limits.memory),
+            slices: 0,
+            wasi: empty_wasi(&log),
+            http,
+            table,
+            log,
+            binding,
+        }
+    }
+}
+
+/// Everything of WASI is linked, because toolchains import it unasked; nothing of it is granted.
+fn empty_wasi(log: &Arc<Log>) -> WasiCtx {
+    let mut wasi = WasiCtx::builder();
+    wasi.allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(MAX_RANDOM)
+        .stdout(Stdio { log: log.clone(), kind: Kind::Stdout })
+        .stderr(Stdio { log: log.clone(), kind: Kind::Stderr });
+    wasi.build()
+}
+
+impl WasiView for Context {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Context {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}

@@ -1,0 +1,99 @@
+//! wasmtime's settings. Measured: with these a fresh sandbox costs some ten microseconds, without them hundreds.
+
+use std::io;
+use std::time::Duration;
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    WasmFeatures,
+};
+
+use crate::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::turns::SLICE;
+
+/// Native stack of a guest; deeper recursion is a trap.
+const WASM_STACK: usize = 512 << 10;
+/// Stack of the fiber that a guest runs on: its own and that of the host functions it calls.
+const FIBER_STACK: usize = 1 << 20;
+/// Memory of a slot that is zeroed rather than given back: page faults on new memory cost more than the copy.
+const KEEP_RESIDENT: usize = 4 << 20;
+/// The same for tables.
+const KEEP_TABLE_RESIDENT: usize = 64 << 10;
+/// Idle slots that keep their memory; more of them hold the peak of a burst for ever.
+const WARM_SLOTS: u32 = 16;
+/// wasmtime's own bookkeeping of one instance.
+const MAX_INSTANCE_SIZE: usize = 2 << 20;
+/// Linear memory of one slot: all that 32 bits can address, which is address space only. What a destination may use
+/// is its limit.
+const SLOT_MEMORY: usize = 4 << 30;
+
+/// Makes the engine and starts its ticker. An error where the machine's address space does not hold the pool.
+pub(crate) fn start(instances: u32) -> Result<Engine> {
+    let engine = Engine::new(&config(instances))?;
+    tick(&engine, SLICE)?;
+    Ok(engine)
+}
+
+fn config(instances: u32) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(FIBER_STACK)
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        // Proposals that no toolchain for notifiers needs: what is off cannot be attacked.
+        .wasm_features(
+            WasmFeatures::GC
+                | WasmFeatures::FUNCTION_REFERENCES
+                | WasmFeatures::EXCEPTIONS
+                | WasmFeatures::THREADS
+                | WasmFeatures::MEMORY64
+                | WasmFeatures::STACK_SWITCHING
+                | WasmFeatures::CUSTOM_PAGE_SIZES
+                | WasmFeatures::SHARED_EVERYTHING_THREADS,
+            false,
+        )
+        .gc_support(false)
+        .shared_memory(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+    config
+}
+
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let cores = u32::try_from(MAX_CORE_INSTANCES).unwrap_or(u32::MAX);
+    let tables = u32::try_from(MAX_TABLES).unwrap_or(u32::MAX);
+    let memories = u32::try_from(MAX_MEMORIES).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        // Hardly a component has more than one memory and a handful of core instances and tables.
+        .total_memories(instances.saturating_add(memories))
+        .total_core_instances(instances.saturating_mul(8).saturating_add(cores))
+        .total_tables(instances.saturating_mul(8).saturating_add(tables))
+        .max_core_instances_per_component(cores)
+        .max_memories_per_component(memories)
+        .max_tables_per_component(tables)
+        .max_component_instance_size(MAX_INSTANCE_SIZE)
+        .max_core_instance_size(MAX_INSTANCE_SIZE)
+        .max_memory_size(SLOT_MEMORY)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_TABLE_RESIDENT)
+        .max_unused_warm_slots(WARM_SLOTS)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// Ticks the engine's epoch until the engine is gone. A thread and not a task: a spinning guest holds tasks up.
+fn tick(engine: &Engine, period: Duration) -> io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(period);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
+    })?;
+    Ok(())
+}

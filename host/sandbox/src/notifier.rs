@@ -1,0 +1,146 @@
+//! A plugin bound to a destination. One `send` is one attempt.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postrider_core::split::split;
+use postrider_core::{Destination, Fault, Notification, Outcome};
+
+use crate::binding::Binding;
+pub use crate::call::Usage;
+use crate::client::Client;
+use crate::convert::{Piece, to_guest, to_outcome};
+use crate::plugin::Plugin;
+
+/// Why a destination cannot use a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// `configure` answered false.
+    #[error("the plugin says that this config disables the destination")]
+    Disabled,
+    /// `configure` says what is wrong.
+    #[error("{0}")]
+    Refused(String),
+    /// `configure` came to no answer.
+    #[error("{reason}")]
+    Fault { fault: Fault, reason: String },
+}
+
+/// What one attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub outcome: Outcome,
+    /// Parts that the receiver has by now; the next attempt goes on behind them.
+    pub parts_done: u32,
+    /// Parts of the notification; 1 where it was not split.
+    pub parts: u32,
+    /// Of all parts sent in this attempt: times added up, memory of the largest.
+    pub usage: Usage,
+}
+
+/// A destination ready to send. Cheap to clone; it keeps its version of the plugin.
+#[derive(Clone)]
+pub struct Notifier(Arc<Bound>);
+
+struct Bound {
+    plugin: Arc<Plugin>,
+    binding: Arc<Binding>,
+    /// One for each worker thread, whose connections stay there.
+    clients: Vec<Client>,
+}
+
+impl Notifier {
+    pub(crate) fn new(
+        plugin: Arc<Plugin>,
+        binding: Arc<Binding>,
+        destination: &Destination,
+    ) -> Self {
+        let idle = usize::try_from(destination.policy.concurrency).unwrap_or(usize::MAX);
+        let sandbox = plugin.sandbox.clone();
+        let client = || Client::new(binding.guard.clone(), &sandbox.tls, idle);
+        let clients = (0..sandbox.workers.count()).map(|_| client()).collect();
+        Self(Arc::new(Bound { plugin, binding, clients }))
+    }
+
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.0.plugin
+    }
+
+    /// Sends a notification, part by part where it is larger than the plugin takes, from part `parts_done` on. Each
+    /// part gets a fresh instance and the destination's whole `timeout`. Dropping the future ends the instance.
+    pub async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
+        let contents = self.parts(notification);
+        let parts = u32::try_from(contents.len()).unwrap_or(u32::MAX);
+        // The plugin may have changed its mind since the last attempt; its last part is then sent again.
+        let from = parts_done.min(parts.saturating_sub(1));
+        let mut sent = Sent {
+            outcome: Outcome::Fault { fault: Fault::Host, reason: "nothing to send".to_owned() },
+            parts_done: from,
+            parts,
+            usage: Usage::default(),
+        };
+        for (index, content) in
+            (from..parts).zip(contents.iter().skip(usize::try_from(from).unwrap_or(usize::MAX)))
+        {
+            let part = (parts > 1).then_some((index, parts));
+            let (outcome, usage) =
+                self.send_piece(&Piece { notification, content, attempt, part }).await;
+            sent.usage = sent.usage.and(usage);
+            let delivered = matches!(outcome, Outcome::Delivered(_));
+            sent.outcome = outcome;
+            if !delivered {
+                break;
+            }
+            sent.parts_done = index + 1;
+        }
+        sent
+    }
+
+    fn parts(&self, notification: &Notification) -> Vec<Bytes> {
+        match self.0.plugin.description.max_content.and_then(|max| usize::try_from(max).ok()) {
+            Some(max) => split(&notification.content, &notification.content_type, max),
+            None => vec![notification.content.clone()],
+        }
+    }
+
+    async fn send_piece(&self, piece: &Piece<'_>) -> (Outcome, Usage) {
+        let bound = self.0.clone();
+        let sandbox = bound.plugin.sandbox.clone();
+        let notification = to_guest(piece);
+        let (answer, usage) = sandbox
+            .run(self.0.binding.timeout, move |worker| {
+                let client = bound.clients.get(worker).cloned();
+                bound
+                    .plugin
+                    .sandbox
+                    .call(&bound.plugin.pre, &bound.binding, client)
+                    .send(notification)
+            })
+            .await;
+        let outcome = match answer {
+            Ok(answer) => to_outcome(answer, &self.0.binding.redactor),
+            Err(abrupt) => Outcome::Fault { fault: abrupt.fault, reason: abrupt.reason },
+        };
+        (outcome, usage)
+    }
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier")
+            .field("destination", &self.0.binding.destination)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Usage {
+    fn and(self, other: Self) -> Self {
+        Self {
+            elapsed: self.elapsed + other.elapsed,
+            computed: self.computed + other.computed,
+            memory: self.memory.max(other.memory),
+            lines_dropped: self.lines_dropped + other.lines_dropped,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The one door for a guest's requests: counts them, keeps the deadline, expands placeholders, asks the guard, and
+//! only then sends. `http.send` and `wasi:http` both end here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::Full;
+use tokio::time::{Instant, timeout_at};
+
+use crate::binding::Binding;
+use crate::client::{Answer, Client};
+use crate::placeholders::Tokens;
+use crate::refusal::Refusal;
+use crate::text::one_line;
+
+/// Most headers of a request.
+const MAX_HEADERS: usize = 100;
+/// Header names and values of a request together, in bytes: receivers refuse more anyway.
+const MAX_HEADER_BYTES: usize = 32 << 10;
+/// Longest URL, in bytes, after expansion.
+const MAX_URL: usize = 8 << 10;
+/// Longest error text that a guest gets, in characters.
+const MAX_ERROR: usize = 500;
+/// Who we say we are where the guest does not; some receivers refuse requests without.
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("postrider/", env!("CARGO_PKG_VERSION")));
+
+/// What one instance may still send.
+pub(crate) struct Outgoing {
+    binding: Arc<Binding>,
+    tokens: Arc<Tokens>,
+    client: Option<Client>,
+    deadline: Instant,
+    open: bool,
+    sent: u32,
+}
+
+/// The right to send one request, counted when it was given.
+pub(crate) struct Ticket {
+    binding: Arc<Binding>,
+    tokens: Arc<Tokens>,
+    client: Client,
+    deadline: Instant,
+}
+
+/// A request as the guest words it.
+pub(crate) struct Draft {
+    pub(crate) method: Method,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(HeaderName, Bytes)>,
+    pub(crate) body: Bytes,
+}
+
+impl Outgoing {
+    /// Closed at first: `configure` runs without http.
+    pub(crate) fn new(binding: Arc<Binding>, tokens: Tokens, client: Option<Client>) -> Self {
+        let deadline = Instant::now() + http_time(binding.timeout);
+        Self { binding, tokens: Arc::new(tokens), client, deadline, open: false, sent: 0 }
+    }
+
+    /// Lets requests out from now on.
+    pub(crate) fn open(&mut self) {
+        self.open = true;
+    }
+
+    /// Counts one more request.
+    pub(crate) fn ticket(&mut self) -> Result<Ticket, Refusal> {
+        let (true, Some(client)) = (self.open, &self.client) else {
+            return Err(Refusal::Denied(
+                "http is available in send only, not in configure or describe".to_owned(),
+            ));
+        };
+        let limit = self.binding.limits.requests;
+        if self.sent >= limit {
+            let why = format!(
+                "the {limit} requests of a delivery are used up; for more, set under [limits]: requests = {}",
+                limit.saturating_mul(2).max(1)
+            );
+            // Once: what follows is as denied, and would flood the log.
+            if self.sent == limit {
+                self.sent = limit.saturating_add(1);
+                warn_denied(&self.binding, &why);
+            }
+            return Err(Refusal::Denied(why));
+        }
+        self.sent += 1;
+        Ok(Ticket {
+            binding: self.binding.clone(),
+            tokens: self.tokens.clone(),
+            client: client.clone(),
+            deadline: self.deadline,
+        })
+    }
+}
+
+/// The time for requests within an attempt's time, so that a guest can still say that its receiver hangs.
+fn http_time(timeout: Duration) -> Duration {
+    timeout - (timeout / 10).min(Duration::from_secs(1))
+}
+
+impl Ticket {
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(crate) fn request_limit(&self) -> u64 {
+        self.binding.limits.request_body
+    }
+
+    /// Sends a request and reads its whole answer.
+    pub(crate) async fn exchange(self, draft: Draft) -> Result<Answer, Refusal> {
+        let request = self.checked(draft).map_err(|refusal| self.tell(refusal))?;
+        let limit = self.binding.limits.response_body;
+        match timeout_at(self.deadline, self.client.send(request, limit)).await {
+            Ok(answer) => answer.map_err(|refusal| self.tell(refusal)),
+            Err(_elapsed) => Err(Refusal::Timeout),
+        }
+    }
+
+    /// The request after the guest: expanded and checked. The URL goes first, because it decides whether the
+    /// values of secrets may go out at all.
+    fn checked(&self, draft: Draft) -> Result<Request<Full<Bytes>>, Refusal> {
+        let too_large = |what: &str, limit: u64, key: &str| {
+            Refusal::Invalid(format!("{what} is larger than {limit} bytes{key}"))
+        };
+        let url = self.expand(Bytes::from(draft.url));
+        if url.len() > MAX_URL {
+            return Err(too_large("url", MAX_URL as u64, ""));
+        }
+        let url = Uri::from_maybe_shared(url)
+            .map_err(|error| Refusal::Invalid(format!("url: {error}")))?;
+        self.binding.guard.check_url(&url)?;
+
+        let body = self.expand(draft.body);
+        let limit = self.binding.limits.request_body;
+        if body.len() as u64 > limit {
+            return Err(too_large("body", limit, "; for more, set under [limits]: request_body"));
+        }
+        let headers = self.headers(draft.headers)?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = draft.method;
+        *request.uri_mut() = url;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    fn headers(&self, given: Vec<(HeaderName, Bytes)>) -> Result<HeaderMap, Refusal> {
+        if given.len() > MAX_HEADERS {
+            return Err(Refusal::Invalid(format!("more than {MAX_HEADERS} headers")));
+        }
+        let mut headers = HeaderMap::with_capacity(given.len() + 2);
+        let mut bytes = 0;
+        for (name, value) in given {
+            let value = self.expand(value);
+            bytes += name.as_str().len() + value.len();
+            if bytes > MAX_HEADER_BYTES {
+                return Err(Refusal::Invalid(format!(
+                    "headers are larger than {MAX_HEADER_BYTES} bytes"
+                )));
+            }
+            if is_ours(&name) {
+                return Err(Refusal::Invalid(format!("header \"{name}\" is the host's own")));
+            }
+            let value = HeaderValue::from_maybe_shared(value).map_err(|_bad| {
+                Refusal::Invalid(format!("header \"{name}\" has a value that cannot be sent"))
+            })?;
+            headers.append(name, value);
+        }
+        if !headers.contains_key(header::USER_AGENT) {
+            headers.insert(header::USER_AGENT, USER_AGENT);
+        }
+        Ok(headers)
+    }
+
+    fn expand(&self, text: Bytes) -> Bytes {
+        match self.tokens.expand(&text, &self.binding.secrets) {
+            Some(expanded) => expanded.into(),
+            None => text,
+        }
+    }
+
+    /// Readies a refusal for the guest, which sees no secret's value in it, and tells the operator of a denied one.
+    fn tell(&self, refusal: Refusal) -> Refusal {
+        let clean = |text: String| one_line(&self.binding.redactor.redact(&text), MAX_ERROR);
+        match refusal {
+            Refusal::Denied(text) => {
+                let text = clean(text);
+                warn_denied(&self.binding, &text);
+                Refusal::Denied(text)
+            }
+            Refusal::Invalid(text) => Refusal::Invalid(clean(text)),
+            Refusal::Connect(text) => Refusal::Connect(clean(text)),
+            Refusal::Other(text) => Refusal::Other(clean(text)),
+            Refusal::Timeout | Refusal::TooLarge => refusal,
+        }
+    }
+}
+
+fn warn_denied(binding: &Binding, why: &str) {
+    tracing::warn!(destination = %binding.destination, "request denied: {why}");
+}
+
+/// The headers that frame a message or belong to a connection: with them a guest could smuggle a second request.
+fn is_ours(name: &HeaderName) -> bool {
+    const OURS: [HeaderName; 8] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::EXPECT,
+    ];
+    OURS.contains(name)
+        || name.as_str().starts_with("proxy-")
+        || matches!(name.as_str(), "keep-alive" | "http2-settings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_keeps_time_to_say_that_its_receiver_hangs() {
+        assert_eq!(http_time(Duration::from_secs(30)), Duration::from_secs(29));
+        assert_eq!(http_time(Duration::from_secs(1)), Duration::from_millis(900));
+    }
+
+    #[test]
+    fn framing_headers_are_ours() {
+        for name in
+            ["host", "content-length", "connection", "proxy-authorization", "keep-alive", "te"]
+        {
+            assert!(is_ours(&HeaderName::from_static(name)), "{name}");
+        }
+        assert!(!is_ours(&header::AUTHORIZATION));
+    }
+}

@@ -1,0 +1,245 @@
+//! The sandbox: engine, worker threads, compiler and cache of one daemon.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use crate::binding::Binding;
+use crate::bindings::NotifierPre;
+use crate::cache::{Cache, hex};
+use crate::call::{Call, Usage};
+use crate::client::Client;
+use crate::compile::Compiler;
+use crate::component::MAX_FILE;
+use crate::context::Context;
+use crate::fault::Abrupt;
+use crate::load::{LoadError, LoadProblem};
+use crate::plugin::Plugin;
+use crate::turns::Turns;
+use crate::workers::Workers;
+use crate::{convert, engine, imports};
+
+/// Instances at once, unless the configuration says otherwise: each reserves some GiB of address space, no memory.
+pub const DEFAULT_INSTANCES: u32 = 256;
+/// How long `describe` may take.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long past its time a call may keep a worker busy before its caller stops waiting for it.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a sandbox needs to know.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// Where compiled plugins are kept. Must be nobody else's: its files are run.
+    pub cache_dir: PathBuf,
+    /// Instances at once; further calls wait.
+    pub instances: u32,
+    /// Our own listeners, which no plugin reaches.
+    pub own: Vec<SocketAddr>,
+    /// Threads that guests run on.
+    pub threads: usize,
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The machine does not give the address space that the pool reserves.
+    #[error(
+        "the sandbox cannot reserve memory for {instances} instances at once; lower `instances`, or raise the limit of address space (ulimit -v): {detail}"
+    )]
+    Pool { instances: u32, detail: String },
+    #[error("the cache directory {directory} cannot be used: {detail}")]
+    Cache { directory: String, detail: String },
+    #[error("the sandbox cannot start: {0}")]
+    Start(String),
+}
+
+/// Runs plugins. Cheap to clone; its threads end when the last clone, plugin and notifier are gone.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) own: Arc<[SocketAddr]>,
+    pub(crate) tls: ClientConfig,
+    pub(crate) workers: Workers,
+    linker: Linker<Context>,
+    cache: Cache,
+    compiler: Compiler,
+    turns: Turns,
+    slots: Arc<Semaphore>,
+    instances: u32,
+}
+
+/// The wasmtime version in use, for `--version` and the API: its advisories name versions.
+pub fn wasmtime_version() -> &'static str {
+    env!("WASMTIME_VERSION")
+}
+
+impl Sandbox {
+    /// Makes the engine, reads the system's certificate authorities, and starts the threads.
+    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
+        let instances = config.instances.max(1);
+        let engine = engine::start(instances)
+            .map_err(|error| SandboxError::Pool { instances, detail: format!("{error:#}") })?;
+        let cache =
+            Cache::open(&config.cache_dir, &engine).map_err(|error| SandboxError::Cache {
+                directory: config.cache_dir.display().to_string(),
+                detail: error.to_string(),
+            })?;
+        let linker =
+            imports::linker(&engine).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
+        let workers = Workers::start(config.threads)
+            .map_err(|error| SandboxError::Start(error.to_string()))?;
+        let slots = usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Ok(Self(Arc::new(Inner {
+            engine,
+            own: config.own.into(),
+            tls: tls().map_err(|error| SandboxError::Start(error.to_string()))?,
+            turns: Turns::new(workers.count()),
+            workers,
+            linker,
+            cache,
+            compiler: Compiler::default(),
+            slots: Arc::new(Semaphore::new(slots)),
+            instances,
+        })))
+    }
+
+    /// Loads the file of a plugin: compiles it or takes it from the cache, checks its types, and asks it what it is.
+    pub async fn load(&self, name: &str, bytes: Bytes) -> Result<Arc<Plugin>, LoadError> {
+        let loaded = self.0.clone().load(name, bytes).await;
+        loaded.map(Arc::new).map_err(|problem| LoadError { plugin: name.to_owned(), problem })
+    }
+
+    /// Instances running now.
+    pub fn running(&self) -> usize {
+        let instances = usize::try_from(self.0.instances).unwrap_or(usize::MAX);
+        instances.saturating_sub(self.0.slots.available_permits())
+    }
+}
+
+impl Inner {
+    async fn load(self: Arc<Self>, name: &str, bytes: Bytes) -> Result<Plugin, LoadProblem> {
+        if bytes.is_empty() {
+            return Err(LoadProblem::Empty);
+        }
+        if bytes.len() > MAX_FILE {
+            return Err(LoadProblem::TooLarge { size: bytes.len() });
+        }
+        let (size, hash) = (bytes.len(), hex(&Sha256::digest(&bytes)));
+        let (component, compiled) = self.component(&hash, bytes).await?;
+        let mismatch =
+            |error: wasmtime::Error| LoadProblem::Mismatch { detail: format!("{error:#}") };
+        let pre =
+            self.linker.instantiate_pre(&component).and_then(NotifierPre::new).map_err(mismatch)?;
+        let binding = Arc::new(Binding::bare(name, DESCRIBE_TIMEOUT));
+        let call = self.call(&pre, &binding, None);
+        let (described, _) = self.run(DESCRIBE_TIMEOUT, move |_| call.describe()).await;
+        let described = described.map_err(|abrupt| match abrupt.is_mismatch() {
+            true => LoadProblem::Mismatch { detail: abrupt.reason },
+            false => LoadProblem::Describe { reason: abrupt.reason },
+        })?;
+        let (description, warnings) = convert::to_description(described);
+        Ok(Plugin {
+            name: name.to_owned(),
+            hash,
+            size,
+            description,
+            warnings,
+            compiled,
+            pre,
+            sandbox: self,
+        })
+    }
+
+    async fn component(
+        &self,
+        hash: &str,
+        bytes: Bytes,
+    ) -> Result<(Component, Option<Duration>), LoadProblem> {
+        if let Some(component) = self.cache.find(&self.engine, hash) {
+            return Ok((component, None));
+        }
+        let started = Instant::now();
+        let code = self.compiler.compile(&self.engine, bytes).await?;
+        let component = self
+            .cache
+            .keep(&self.engine, hash, &code)
+            .map_err(|detail| LoadProblem::Host { detail })?;
+        Ok((component, Some(started.elapsed())))
+    }
+
+    pub(crate) fn call(
+        &self,
+        pre: &NotifierPre<Context>,
+        binding: &Arc<Binding>,
+        client: Option<Client>,
+    ) -> Call {
+        Call { pre: pre.clone(), binding: binding.clone(), client, turns: self.turns.clone() }
+    }
+
+    /// Runs a call on a worker once a slot is free. `time` is the call's own bound, which it keeps itself; beyond it
+    /// this only stops waiting.
+    pub(crate) async fn run<F, T>(
+        &self,
+        time: Duration,
+        make: impl FnOnce(usize) -> F,
+    ) -> (Result<T, Abrupt>, Usage)
+    where
+        T: Send + 'static,
+        F: Future<Output = (Result<T, Abrupt>, Usage)> + Send + 'static,
+    {
+        let failed = |reason: String| (Err(Abrupt::host(reason)), Usage::default());
+        let Ok(Ok(slot)) = tokio::time::timeout(time, self.slots.clone().acquire_owned()).await
+        else {
+            return failed(format!(
+                "no free instance within {time:?}: all {} are busy",
+                self.instances
+            ));
+        };
+        let running = self.workers.run(|worker| {
+            let call = make(worker);
+            async move {
+                let _slot = slot;
+                call.await
+            }
+        });
+        let Some(running) = running else { return failed("no worker thread".to_owned()) };
+        match tokio::time::timeout(time + GRACE, running.end()).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(error)) if error.is_panic() => failed(format!("the sandbox panicked: {error}")),
+            Ok(Err(_cancelled)) => failed("the sandbox is shutting down".to_owned()),
+            Err(_elapsed) => {
+                failed(format!("its thread was held up for {GRACE:?} past the time of the call"))
+            }
+        }
+    }
+}
+
+/// TLS with the system's certificate authorities. The provider is named here and installed nowhere.
+fn tls() -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("some certificate authorities of the system cannot be read: {error}");
+    }
+    let (added, _ignored) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        tracing::warn!(
+            "the system has no certificate authorities: no https receiver will be trusted"
+        );
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
