@@ -1,0 +1,17 @@
+//! The daemon of postrider, as a library; `main.rs` is thin.
+//!
+//! - [`config`]: settings from file, environment and flags.
+//! - [`registry`]: plugins and destinations in force.
+//! - [`plugins`]: the plugins directory, which becomes the registry.
+//! - [`dispatcher`]: the loop that claims what is due and starts attempts.
+//! - [`notifier`]: how the dispatcher calls the sandbox, and how the sandbox keeps a destination's notes.
+//! - [`cli`]: the command line.
+//! - [`logs`]: the daemon's log.
+
+pub mod cli;
+pub mod config;
+pub mod dispatcher;
+pub mod logs;
+pub mod notifier;
+pub mod plugins;
+pub mod registry;

@@ -1,0 +1,425 @@
+//! The daemon's settings: a TOML file, then `POSTRIDER_…` environment variables, then flags. The later wins, and an
+//! error names the source of the value that it refuses.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postrider_core::{suggest, units};
+use serde::Deserialize;
+
+/// Prefix of the environment variables that are settings.
+const PREFIX: &str = "POSTRIDER_";
+/// Variables with our prefix that are no settings of the daemon: where the commands find it, and the file itself.
+const OTHER_VARIABLES: [&str; 2] = ["POSTRIDER_URL", "POSTRIDER_CONFIG"];
+
+/// Everything that the daemon can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the daemon keeps what is its own: database, compiled modules, last good modules.
+    pub data_dir: PathBuf,
+    /// Where people drop modules and destinations.
+    pub plugins_dir: PathBuf,
+    pub database: Database,
+    pub listen: SocketAddr,
+    pub log_format: LogFormat,
+    /// `tracing-subscriber` filter, such as `info` or `postrider=debug`.
+    pub log_level: String,
+    /// How long a shutdown waits for running attempts.
+    pub grace: Duration,
+    /// How long a claim holds a delivery without an extension.
+    pub lease: Duration,
+    /// Largest request body of the API, in bytes.
+    pub max_body: usize,
+    /// Age at which deliveries of a removed destination die.
+    pub orphan_after: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    Sqlite(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where a value came from, as errors name it.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    Environment(&'static str),
+    Flag(&'static str),
+}
+
+/// A refused setting: where it stands, what is wrong, what would be right.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct ConfigError {
+    place: String,
+    problem: String,
+}
+
+/// Settings given as flags; none where the flag was left out.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub config: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
+    pub plugins_dir: Option<PathBuf>,
+    pub database: Option<String>,
+    pub listen: Option<String>,
+}
+
+/// One layer of settings as text.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Layer {
+    data_dir: Option<Text>,
+    plugins_dir: Option<Text>,
+    database: Option<Text>,
+    listen: Option<Text>,
+    log_format: Option<Text>,
+    log_level: Option<Text>,
+    grace: Option<Text>,
+    lease: Option<Text>,
+    max_body: Option<Text>,
+    orphan_after: Option<Text>,
+}
+
+/// A setting that TOML may hold as text or as a number.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a text or a whole number")]
+enum Text {
+    Text(String),
+    Number(i64),
+}
+
+const KEYS: [&str; 10] = [
+    "data_dir",
+    "plugins_dir",
+    "database",
+    "listen",
+    "log_format",
+    "log_level",
+    "grace",
+    "lease",
+    "max_body",
+    "orphan_after",
+];
+
+impl Config {
+    /// Reads the file (if one is named), then `environment`, then `flags`.
+    pub fn load(flags: &Flags, environment: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut config = Draft::default();
+        let from_environment = || {
+            environment.iter().find(|(name, _)| name == "POSTRIDER_CONFIG").map(|(_, v)| v.into())
+        };
+        if let Some(path) = flags.config.clone().or_else(from_environment) {
+            config.file(&path)?;
+        }
+        config.environment(environment)?;
+        config.flags(flags)?;
+        Ok(config.finish())
+    }
+}
+
+#[derive(Default)]
+struct Draft {
+    data_dir: Option<PathBuf>,
+    plugins_dir: Option<PathBuf>,
+    database: Option<Database>,
+    listen: Option<SocketAddr>,
+    log_format: Option<LogFormat>,
+    log_level: Option<String>,
+    grace: Option<Duration>,
+    lease: Option<Duration>,
+    max_body: Option<usize>,
+    orphan_after: Option<Duration>,
+}
+
+impl Draft {
+    fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let source = Source::File(path.to_owned());
+        let refuse = |problem| ConfigError { place: source.place(None), problem };
+        let text =
+            std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let layer: Layer =
+            toml::from_str(&text).map_err(|e| refuse(suggest::toml_error(&text, &e)))?;
+        let given = [
+            layer.data_dir,
+            layer.plugins_dir,
+            layer.database,
+            layer.listen,
+            layer.log_format,
+            layer.log_level,
+            layer.grace,
+            layer.lease,
+            layer.max_body,
+            layer.orphan_after,
+        ];
+        for (key, value) in KEYS.into_iter().zip(given) {
+            let value = match value {
+                None => continue,
+                Some(Text::Text(text)) => text,
+                Some(Text::Number(number)) => number.to_string(),
+            };
+            self.set(key, &value, &source)?;
+        }
+        Ok(())
+    }
+
+    fn environment(&mut self, variables: &[(String, String)]) -> Result<(), ConfigError> {
+        for (name, value) in variables {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            if OTHER_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            let lower = rest.to_ascii_lowercase();
+            let Some(key) = KEYS.into_iter().find(|key| *key == lower) else {
+                let near = suggest::nearest(&lower, KEYS)
+                    .map(|key| format!("; did you mean {PREFIX}{}?", key.to_uppercase()))
+                    .unwrap_or_default();
+                let place = format!("environment variable {name}");
+                return Err(ConfigError { place, problem: format!("is no setting{near}") });
+            };
+            self.set(key, value, &Source::Environment(key))?;
+        }
+        Ok(())
+    }
+
+    fn flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| p.to_string_lossy().into_owned());
+        let given = [
+            ("data_dir", path(&flags.data_dir)),
+            ("plugins_dir", path(&flags.plugins_dir)),
+            ("database", flags.database.clone()),
+            ("listen", flags.listen.clone()),
+        ];
+        for (key, value) in given {
+            if let Some(value) = value {
+                self.set(key, &value, &Source::Flag(key))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &'static str, value: &str, source: &Source) -> Result<(), ConfigError> {
+        self.parse(key, value)
+            .map_err(|problem| ConfigError { place: source.place(Some(key)), problem })
+    }
+
+    fn parse(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "data_dir" => self.data_dir = Some(directory(value)?),
+            "plugins_dir" => self.plugins_dir = Some(directory(value)?),
+            "database" => self.database = Some(Database::parse(value)?),
+            "listen" => self.listen = Some(listen(value)?),
+            "log_format" => self.log_format = Some(LogFormat::parse(value)?),
+            "log_level" => self.log_level = Some(level(value)?),
+            "grace" => self.grace = Some(units::parse_span(value)?),
+            "lease" => self.lease = Some(lease(value)?),
+            "max_body" => self.max_body = Some(body_size(value)?),
+            "orphan_after" => self.orphan_after = Some(units::parse_span(value)?),
+            other => return Err(format!("\"{other}\" is no setting")),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Config {
+        let data_dir = self.data_dir.unwrap_or_else(|| "data".into());
+        Config {
+            plugins_dir: self.plugins_dir.unwrap_or_else(|| data_dir.join("plugins")),
+            database: self
+                .database
+                .unwrap_or_else(|| Database::Sqlite(data_dir.join("postrider.db"))),
+            data_dir,
+            listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7411))),
+            log_format: self.log_format.unwrap_or(LogFormat::Text),
+            log_level: self.log_level.unwrap_or_else(|| "info".to_owned()),
+            grace: self.grace.unwrap_or(Duration::from_secs(20)),
+            lease: self.lease.unwrap_or(Duration::from_secs(45)),
+            max_body: self.max_body.unwrap_or(4 << 20),
+            orphan_after: self.orphan_after.unwrap_or(Duration::from_secs(86_400)),
+        }
+    }
+}
+
+impl Source {
+    fn place(&self, key: Option<&str>) -> String {
+        match (self, key) {
+            (Self::File(path), Some(key)) => format!("{}: {key}", path.display()),
+            (Self::File(path), None) => path.display().to_string(),
+            (Self::Environment(key), _) => {
+                format!("environment variable {PREFIX}{}", key.to_uppercase())
+            }
+            (Self::Flag(key), _) => format!("--{}", key.replace('_', "-")),
+        }
+    }
+}
+
+impl Database {
+    fn parse(url: &str) -> Result<Self, String> {
+        match url.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() => {
+                Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
+            }
+            _ => Err(format!(
+                "\"{}\" is not a database; write sqlite:PATH, such as sqlite:data/postrider.db",
+                redact_url(url)
+            )),
+        }
+    }
+}
+
+/// A URL without the password that it may hold.
+fn redact_url(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let head = url.get(..scheme + 3).unwrap_or("");
+            format!("{head}…{}", url.get(at..).unwrap_or(""))
+        }
+        _ => url.to_owned(),
+    }
+}
+
+impl LogFormat {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("\"{text}\" is not a log format; write text or json")),
+        }
+    }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("is empty; write a directory".to_owned()) } else { Ok(text.into()) }
+}
+
+/// An address to listen on. Until there are tokens, only this machine may talk to the daemon.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_any| {
+        format!("\"{text}\" is not an address to listen on; write IP:PORT, such as 127.0.0.1:7411")
+    })?;
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{address} can be reached from other machines, and this version has no tokens to keep them out; \
+             listen on 127.0.0.1 and put a proxy that authenticates before it"
+        ));
+    }
+    Ok(address)
+}
+
+fn level(text: &str) -> Result<String, String> {
+    match text.parse::<tracing_subscriber::filter::Targets>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(e) => {
+            Err(format!("\"{text}\" is not a log level such as info or postrider=debug: {e}"))
+        }
+    }
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = units::parse_span(text)?;
+    if (Duration::from_secs(3)..=Duration::from_secs(3_600)).contains(&lease) {
+        Ok(lease)
+    } else {
+        Err(format!("{text} is no lease; write a duration from 3s to 1h"))
+    }
+}
+
+fn body_size(text: &str) -> Result<usize, String> {
+    let bytes = usize::try_from(units::parse_bytes(text)?).unwrap_or(usize::MAX);
+    if (1_024..=256 << 20).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{text} is no body size; write one from 1KiB to 256MiB"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, Flags) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("postrider.toml");
+        std::fs::write(&path, text).unwrap();
+        (dir, Flags { config: Some(path), ..Flags::default() })
+    }
+
+    fn refused(flags: &Flags, variables: &[(&str, &str)]) -> String {
+        Config::load(flags, &env(variables)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_setting_is_needed() {
+        let config = Config::load(&Flags::default(), &[]).unwrap();
+        assert_eq!(config.plugins_dir, Path::new("data/plugins"));
+        assert_eq!(config.database, Database::Sqlite("data/postrider.db".into()));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:7411");
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let (_dir, mut flags) = file("listen = '127.0.0.1:1'\ndata_dir = 'file'\ngrace = '1s'");
+        flags.listen = Some("127.0.0.1:3".into());
+        let variables = env(&[("POSTRIDER_LISTEN", "127.0.0.1:2"), ("POSTRIDER_DATA_DIR", "env")]);
+        let config = Config::load(&flags, &variables).unwrap();
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.data_dir, Path::new("env"));
+        assert_eq!(config.grace, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn errors_name_the_source() {
+        let (_dir, flags) = file("grace = 1\nlistn = 'x'");
+        let error = refused(&flags, &[]);
+        assert!(
+            error.contains(
+                "postrider.toml: line 2: unknown key \"listn\"; did you mean \"listen\"?"
+            ),
+            "{error}"
+        );
+        let (_dir, flags) = file("listen = 'x'");
+        let error = refused(&flags, &[]);
+        assert!(error.contains("postrider.toml: listen: \"x\" is not an address"), "{error}");
+        let none = Flags::default();
+        let error = refused(&none, &[("POSTRIDER_LISTEN", "x")]);
+        assert!(
+            error.starts_with("environment variable POSTRIDER_LISTEN: \"x\" is not"),
+            "{error}"
+        );
+        let error = refused(&none, &[("POSTRIDER_LISTN", "x")]);
+        assert!(error.ends_with("is no setting; did you mean POSTRIDER_LISTEN?"), "{error}");
+        let flags = Flags { listen: Some("x".into()), ..none };
+        assert!(refused(&flags, &[]).starts_with("--listen: \"x\" is not"));
+    }
+
+    #[test]
+    fn a_wrong_type_says_what_is_expected() {
+        let (_dir, flags) = file("listen = [1]");
+        let error = refused(&flags, &[]);
+        assert!(error.contains("line 1: "), "{error}");
+        assert!(error.contains("a text or a whole number"), "{error}");
+    }
+
+    #[test]
+    fn other_machines_are_kept_out() {
+        let flags = Flags { listen: Some("0.0.0.0:7411".into()), ..Flags::default() };
+        assert!(refused(&flags, &[]).contains("can be reached from other machines"));
+    }
+
+    #[test]
+    fn a_refused_database_does_not_show_its_password() {
+        let flags = Flags { database: Some("mysql://me:secret@db/x".into()), ..Flags::default() };
+        let error = refused(&flags, &[]);
+        assert!(!error.contains("secret") && error.contains("sqlite:PATH"), "{error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! One attempt: from a lease to a settlement.
+
+use std::sync::Arc;
+
+use postrider_core::settle::{self, Settlement, Standing};
+use postrider_core::{Attempt, LeaseKey, Outcome};
+use postrider_queue::{Lease, Settle};
+use tokio::time::{Duration, Instant};
+
+use super::settler::Settler;
+use super::{Sent, Shared};
+use crate::registry::Entry;
+
+/// A send does not start when less than this share of its lease is left: its receiver may get it a second time.
+const MARGIN_SHARE: u32 = 4;
+
+/// Starts the attempt of a lease that was claimed at `claimed`, or settles it untried where none may start.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    lease: Lease,
+    claimed: Instant,
+    settler: Settler,
+) {
+    let policy = &entry.spec.policy;
+    if let Some(cause) = settle::refuse(&lease.standing, policy) {
+        shared.free_slot(&lease.destination);
+        let reason = match cause {
+            settle::Cause::Lost => "its lease expired too often: its attempts never ended",
+            settle::Cause::Expired => "older than max_age",
+            settle::Cause::Rejected
+            | settle::Cause::Gone
+            | settle::Cause::Exhausted
+            | settle::Cause::Orphaned => "refused",
+        };
+        let settlement = Settlement::Dead { cause };
+        settler.settle(Settle {
+            handover: handover(&entry, &lease),
+            ..without_attempt(&lease, settlement, reason)
+        });
+        return;
+    }
+    let stale = claimed.elapsed() > shared.options.lease - shared.options.lease / MARGIN_SHARE;
+    if stale || entry.call().is_none() {
+        shared.free_slot(&lease.destination);
+        settler.settle(release(&lease));
+        return;
+    }
+    let attempts = shared.attempts.clone();
+    attempts.spawn(run(shared, entry, lease, settler));
+}
+
+/// Hands a lease back untried.
+pub(super) fn release(lease: &Lease) -> Settle {
+    without_attempt(lease, Settlement::Released, "")
+}
+
+async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Settler) {
+    let Some(call) = entry.call() else { return };
+    let lost = shared.held.hold(lease.key);
+    let started = (shared.options.now)();
+    let clock = Instant::now();
+    let mut guard = Guard { shared: &shared, lease: &lease, settled: false };
+    let sent = tokio::select! {
+        biased;
+        sent = call.send(&lease.notification, lease.attempt, lease.parts_done) => Some(sent),
+        () = lost.cancelled() => {
+            tracing::warn!(
+                delivery.id = %lease.key.id, destination = lease.destination,
+                "the lease was lost while sending; the attempt is abandoned"
+            );
+            return;
+        }
+        () = shared.hand_back.cancelled() => None,
+    };
+    guard.settled = true;
+    drop(guard);
+    let Some(sent) = sent else {
+        settler.settle(release(&lease));
+        return;
+    };
+    let duration = clock.elapsed();
+    let attempt = Attempt {
+        number: lease.attempt,
+        started,
+        duration,
+        outcome: sent.outcome.label().to_owned(),
+        reason: sent.outcome.reason(),
+        plugin: call.module().to_owned(),
+        host: shared.options.host,
+    };
+    settler.settle(conclude(&shared, &entry, &lease, sent, attempt, duration));
+}
+
+fn conclude(
+    shared: &Shared,
+    entry: &Entry,
+    lease: &Lease,
+    sent: Sent,
+    attempt: Attempt,
+    duration: Duration,
+) -> Settle {
+    let standing = Standing { age: lease.standing.age + duration, ..lease.standing };
+    let settlement =
+        settle::settle(&sent.outcome, &standing, &entry.spec.policy, (shared.options.dice)());
+    say(lease, &sent.outcome, &settlement);
+    let dead = matches!(settlement, Settlement::Dead { .. });
+    Settle {
+        key: lease.key,
+        settlement,
+        parts_done: sent.parts_done,
+        reason: attempt.reason.clone(),
+        attempt: Some(attempt),
+        handover: if dead { handover(entry, lease) } else { Vec::new() },
+    }
+}
+
+/// One line for each attempt, where it is decided.
+fn say(lease: &Lease, outcome: &Outcome, settlement: &Settlement) {
+    let LeaseKey { id, .. } = lease.key;
+    let (destination, attempt) = (&lease.destination, lease.attempt);
+    let notification = lease.notification.id;
+    let (outcome, reason) = (outcome.label(), outcome.reason());
+    match settlement {
+        Settlement::Delivered | Settlement::Released => {
+            tracing::debug!(delivery.id = %id, notification.id = %notification, destination, attempt, "delivered");
+        }
+        Settlement::Retry { delay, .. } => {
+            tracing::info!(delivery.id = %id, notification.id = %notification, destination, attempt, outcome, reason, ?delay, "will be tried again");
+        }
+        Settlement::Dead { cause } => {
+            tracing::warn!(delivery.id = %id, notification.id = %notification, destination, attempt, outcome, reason, cause = cause.name(), "gave up");
+        }
+    }
+}
+
+/// Who takes over: what is left of the chain that this delivery came by, else its destination's own chain.
+fn handover(entry: &Entry, lease: &Lease) -> Vec<String> {
+    if lease.chain.is_empty() { entry.spec.fallback.clone() } else { lease.chain.clone() }
+}
+
+fn without_attempt(lease: &Lease, settlement: Settlement, reason: &str) -> Settle {
+    Settle {
+        key: lease.key,
+        settlement,
+        parts_done: lease.parts_done,
+        reason: reason.to_owned(),
+        attempt: None,
+        handover: Vec::new(),
+    }
+}
+
+/// Frees the slot when the send has ended, whatever ended it. Without a settlement to come (a panic of ours) the
+/// lease is not extended any more: it expires and is recorded as lost.
+struct Guard<'a> {
+    shared: &'a Shared,
+    lease: &'a Lease,
+    settled: bool,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.shared.free_slot(&self.lease.destination);
+        if !self.settled {
+            self.shared.held.done(self.lease.key);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The leases that this host holds, and their extension.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postrider_core::{DeliveryId, LeaseKey};
+use postrider_queue::MAX_BATCH;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+
+/// A lease is extended when this share of it has passed: two extensions may fail before it expires.
+const EXTEND_SHARE: u32 = 3;
+/// Wait after an extension that failed.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Leases from their claim to their settlement.
+#[derive(Default)]
+pub(super) struct Held(Mutex<HashMap<DeliveryId, HeldLease>>);
+
+struct HeldLease {
+    token: i64,
+    /// Cancelled when the lease is lost.
+    lost: CancellationToken,
+}
+
+impl Held {
+    /// Holds a lease until [`Held::done`]. The answer is cancelled when the lease is lost.
+    pub(super) fn hold(&self, key: LeaseKey) -> CancellationToken {
+        let lost = CancellationToken::new();
+        self.map().insert(key.id, HeldLease { token: key.token, lost: lost.clone() });
+        lost
+    }
+
+    pub(super) fn done(&self, key: LeaseKey) {
+        let mut map = self.map();
+        if map.get(&key.id).is_some_and(|held| held.token == key.token) {
+            map.remove(&key.id);
+        }
+    }
+
+    fn lose(&self, key: LeaseKey) {
+        let mut map = self.map();
+        if map.get(&key.id).is_some_and(|held| held.token == key.token)
+            && let Some(held) = map.remove(&key.id)
+        {
+            held.lost.cancel();
+        }
+    }
+
+    fn keys(&self) -> Vec<LeaseKey> {
+        let map = self.map();
+        map.iter().map(|(id, held)| LeaseKey { id: *id, token: held.token }).collect()
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<DeliveryId, HeldLease>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Extends every held lease, for ever. A lease that the queue no longer grants us ends its attempt.
+pub(super) async fn extend_all(shared: Arc<Shared>) {
+    let lease = shared.options.lease;
+    let mut wait = lease / EXTEND_SHARE;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = lease / EXTEND_SHARE;
+        for batch in shared.held.keys().chunks(MAX_BATCH) {
+            match shared.queue.extend(batch, lease).await {
+                Ok(lost) => lost.into_iter().for_each(|key| shared.held.lose(key)),
+                Err(error) => {
+                    tracing::warn!(%error, leases = batch.len(), "leases could not be extended; trying again");
+                    wait = TRY_AGAIN.min(wait);
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The loop: fans arrived notifications out, claims what is due, starts attempts.
+//!
+//! ```text
+//!              wake-up (enqueue, reload, freed slot) or the next due time
+//!                                  |
+//!   arrived -> fan out -> claim per destination -> attempt --outcome--> settler -> settle (fenced, batched)
+//!                                  |                  |
+//!                                  +-- leases held ---+--> extender: every third of the lease, cancels what is lost
+//! ```
+//!
+//! Trust window: between a claim and its settlement the host believes that it owns the delivery. It extends the lease
+//! every third of it and abandons the attempt as soon as the queue says that the lease is lost. Safety never rests on
+//! that: the settlement is fenced by the lease's token.
+//!
+//! *Invariant:* nothing here sleeps out a backoff. Backoff is the delivery's `due` in the queue, so restarts keep it.
+//!
+//! *Invariant:* a lease is started at once or handed back; it never waits in memory.
+//!
+//! *Invariant:* every wait ends at `stop`.
+
+mod attempt;
+mod leases;
+mod settler;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use postrider_core::{HostId, Notification, Outcome};
+use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::registry::{Entry, Registry, SharedRegistry};
+use leases::Held;
+use settler::Settler;
+use slots::DestinationSlots;
+
+/// How often notifications that producers inserted by SQL are looked for.
+const ARRIVAL_POLL: Duration = Duration::from_secs(1);
+/// Longest time without a look at the queue, whatever it said is due.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Shortest time between two looks that found nothing although something is due (it is held back).
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// Deliveries of a removed destination are looked for this often.
+const ORPHAN_POLL: Duration = Duration::from_secs(60);
+/// First and longest wait while the queue is unavailable.
+const TROUBLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What runs one attempt: the sandbox, or a stand-in for it in tests.
+#[async_trait]
+pub trait NotifierCall: Send + Sync {
+    /// Sends one notification. Dropping the future ends the attempt.
+    async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent;
+
+    /// SHA-256 of the module, in hexadecimal.
+    fn module(&self) -> &str;
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub outcome: Outcome,
+    /// Parts of a split notification that are delivered now.
+    pub parts_done: u32,
+}
+
+/// The dispatcher's settings, and what it must not reach for itself: time of day and chance.
+#[derive(Clone)]
+pub struct Options {
+    pub host: HostId,
+    pub lease: Duration,
+    pub grace: Duration,
+    pub orphan_after: Duration,
+    /// The time of day, for the attempts' start only.
+    pub now: fn() -> Timestamp,
+    /// A number in `0.0..1.0` for the jitter.
+    pub dice: fn() -> f64,
+}
+
+/// A handle to wake the dispatcher: cheap, never blocks.
+#[derive(Clone, Default)]
+pub struct Waker(Arc<WakerState>);
+
+#[derive(Default)]
+struct WakerState {
+    notify: Notify,
+    /// When the queue is to be looked at next; none: now.
+    next_look: Mutex<Option<Instant>>,
+}
+
+/// One host's dispatcher.
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+    waker: Waker,
+}
+
+/// What the loop, its attempts and its helpers share.
+struct Shared {
+    queue: Arc<dyn Queue>,
+    registry: Arc<SharedRegistry>,
+    options: Options,
+    waker: Waker,
+    held: Held,
+    slots: Mutex<HashMap<String, DestinationSlots>>,
+    /// Cancelled when the grace period is over: attempts hand their leases back.
+    hand_back: CancellationToken,
+    attempts: TaskTracker,
+}
+
+impl Waker {
+    /// Makes the dispatcher look at the queue now.
+    pub fn wake(&self) {
+        *self.look() = None;
+        self.0.notify.notify_one();
+    }
+
+    /// Makes the dispatcher look at the queue in `delay`, unless it will look sooner.
+    fn wake_in(&self, delay: Duration) {
+        let at = Instant::now() + delay;
+        let mut next = self.look();
+        if next.is_some_and(|planned| at < planned) {
+            *next = Some(at);
+            drop(next);
+            self.0.notify.notify_one();
+        }
+    }
+
+    fn look(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.next_look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dispatcher {
+    pub fn new(
+        queue: Arc<dyn Queue>,
+        registry: Arc<SharedRegistry>,
+        waker: Waker,
+        options: Options,
+    ) -> Self {
+        let shared = Shared {
+            queue,
+            registry,
+            options,
+            waker: waker.clone(),
+            held: Held::default(),
+            slots: Mutex::default(),
+            hand_back: CancellationToken::new(),
+            attempts: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared), waker }
+    }
+
+    /// Dispatches until `stop`, then drains: running attempts get the grace period, the rest is handed back fenced.
+    pub async fn run(self, stop: CancellationToken) {
+        let (settler, settling) = Settler::start(self.shared.clone());
+        let extender = tokio::spawn(leases::extend_all(self.shared.clone()));
+        self.dispatch(&settler, &stop).await;
+        self.drain().await;
+        drop(settler);
+        if let Err(panic) = settling.await {
+            tracing::error!(error = %panic, "the settler failed; its leases will expire");
+        }
+        extender.abort();
+    }
+
+    async fn dispatch(&self, settler: &Settler, stop: &CancellationToken) {
+        let mut trouble = Trouble::default();
+        let mut chores = Chores::new(Instant::now());
+        while !stop.is_cancelled() {
+            // Registered before the look, so that a wake-up during it is not lost.
+            let woken = self.waker.0.notify.notified();
+            let until = match self.round(settler, &mut chores).await {
+                Ok(until) => {
+                    trouble.over();
+                    until
+                }
+                Err(error) => Instant::now() + trouble.wait(&error),
+            };
+            if until <= Instant::now() {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = woken => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// One look at everything that is due. Answers when to look again without a wake-up.
+    async fn round(&self, settler: &Settler, chores: &mut Chores) -> Result<Instant, QueueError> {
+        let registry = self.shared.registry.load();
+        let now = Instant::now();
+        if now >= chores.arrivals {
+            while self.fan_out(&registry).await? == MAX_BATCH {}
+            chores.arrivals = now + ARRIVAL_POLL;
+        }
+        if now >= chores.orphans {
+            self.bury_orphans().await?;
+            chores.orphans = now + ORPHAN_POLL;
+        }
+        let due = self.planned_look();
+        if due.is_none_or(|at| now >= at) {
+            *self.waker.look() = Some(now + LONGEST_WAIT);
+            if self.claim(&registry, settler).await? > 0 {
+                *self.waker.look() = None;
+                return Ok(now);
+            }
+            let wait = self.next_due(&registry).await?;
+            self.waker.wake_in(wait);
+        }
+        let look = self.planned_look().unwrap_or(now);
+        Ok(look.min(chores.arrivals).min(chores.orphans))
+    }
+
+    fn planned_look(&self) -> Option<Instant> {
+        *self.waker.look()
+    }
+
+    async fn fan_out(&self, registry: &Registry) -> Result<usize, QueueError> {
+        let arrived = self.shared.queue.arrived(MAX_BATCH).await?;
+        let found = arrived.len();
+        if found == 0 {
+            return Ok(0);
+        }
+        let routes = arrived.into_iter().map(|arrived| {
+            if let Err(reason) = &arrived.notification {
+                tracing::warn!(
+                    notification.row = arrived.row,
+                    reason,
+                    "a notification that was inserted by SQL is malformed; set aside"
+                );
+            }
+            let destinations = arrived.notification.map(|n| registry.route(&n));
+            Route { row: arrived.row, destinations }
+        });
+        self.shared.queue.fan_out(routes.collect()).await?;
+        self.waker.wake();
+        Ok(found)
+    }
+
+    async fn bury_orphans(&self) -> Result<(), QueueError> {
+        let buried = self.shared.queue.bury_orphans(self.shared.options.orphan_after).await?;
+        if buried > 0 {
+            tracing::warn!(
+                deliveries = buried,
+                "deliveries died: their destination's file is gone"
+            );
+        }
+        Ok(())
+    }
+
+    /// Claims up to every ready destination's free slots and starts what it got. Answers how many.
+    async fn claim(&self, registry: &Registry, settler: &Settler) -> Result<usize, QueueError> {
+        let slots = self.shared.free_slots(registry);
+        if slots.is_empty() {
+            return Ok(0);
+        }
+        let options = &self.shared.options;
+        let claim = Claim { host: options.host, lease: options.lease, slots };
+        // Taken before the claim, so that the lease can only be older in our eyes than it is.
+        let claimed = Instant::now();
+        let leases = self.shared.queue.claim(&claim).await?;
+        self.shared.note_claimed(&claim, &leases);
+        let count = leases.len();
+        for lease in leases {
+            self.start(registry, lease, claimed, settler);
+        }
+        Ok(count)
+    }
+
+    fn start(&self, registry: &Registry, lease: Lease, claimed: Instant, settler: &Settler) {
+        let entry = registry.destination(&lease.destination);
+        let shared = self.shared.clone();
+        match entry {
+            Some(entry) => attempt::start(shared, entry.clone(), lease, claimed, settler.clone()),
+            None => {
+                shared.free_slot(&lease.destination);
+                settler.settle(attempt::release(&lease));
+            }
+        }
+    }
+
+    /// Time until something that this host can take is due.
+    async fn next_due(&self, registry: &Registry) -> Result<Duration, QueueError> {
+        let (names, refill) = self.shared.takers(registry);
+        if names.is_empty() {
+            return Ok(refill.unwrap_or(LONGEST_WAIT));
+        }
+        let due = self.shared.queue.next_due(&names).await?.unwrap_or(LONGEST_WAIT);
+        let due = due.max(SHORTEST_WAIT);
+        Ok(refill.map_or(due, |refill| refill.min(due)))
+    }
+
+    async fn drain(&self) {
+        let attempts = &self.shared.attempts;
+        attempts.close();
+        if !attempts.is_empty() {
+            tracing::info!(attempts = attempts.len(), grace = ?self.shared.options.grace, "stopping: waiting for running attempts");
+        }
+        let grace = self.shared.options.grace;
+        if tokio::time::timeout(grace, attempts.wait()).await.is_err() {
+            tracing::warn!(
+                attempts = attempts.len(),
+                "the grace period is over; handing the rest back"
+            );
+            self.shared.hand_back.cancel();
+            attempts.wait().await;
+        }
+    }
+}
+
+/// When the loop's chores are due.
+struct Chores {
+    arrivals: Instant,
+    orphans: Instant,
+}
+
+impl Chores {
+    fn new(now: Instant) -> Self {
+        Self { arrivals: now, orphans: now }
+    }
+}
+
+impl Shared {
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, DestinationSlots>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free_slots(&self, registry: &Registry) -> Vec<postrider_queue::Slots> {
+        let now = Instant::now();
+        let mut slots = self.slots();
+        slots.retain(|name, slots| slots.in_flight() > 0 || registry.destination(name).is_some());
+        let ready = registry.ready();
+        ready
+            .filter_map(|(name, entry)| {
+                slots.entry(name.to_owned()).or_default().wanted(name, &entry.spec.policy, now)
+            })
+            .collect()
+    }
+
+    fn note_claimed(&self, claim: &Claim, leases: &[Lease]) {
+        let mut slots = self.slots();
+        for asked in &claim.slots {
+            let got = leases.iter().filter(|l| l.destination == asked.destination);
+            let retries = got.clone().filter(|l| l.standing.used > 0 || l.attempt > 1).count();
+            if let Some(slots) = slots.get_mut(&asked.destination) {
+                slots.took(asked, got.count(), retries);
+            }
+        }
+    }
+
+    /// The destinations that have a free slot now, and when the next token of a full rate bucket comes.
+    fn takers(&self, registry: &Registry) -> (Vec<String>, Option<Duration>) {
+        let now = Instant::now();
+        let mut slots = self.slots();
+        let mut names = Vec::new();
+        let mut refill: Option<Duration> = None;
+        for (name, entry) in registry.ready() {
+            let state = slots.entry(name.to_owned()).or_default();
+            if state.wanted(name, &entry.spec.policy, now).is_some() {
+                names.push(name.to_owned());
+            } else if let Some(wait) = state.until_token(&entry.spec.policy, now) {
+                refill = Some(refill.map_or(wait, |known| known.min(wait)));
+            }
+        }
+        (names, refill)
+    }
+
+    /// A send ended: its slot is free before its settlement is written.
+    fn free_slot(&self, destination: &str) {
+        let more = self.slots().get_mut(destination).is_some_and(DestinationSlots::ended);
+        if more {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Entry {
+    fn call(&self) -> Option<&Arc<dyn NotifierCall>> {
+        self.notifier.as_ref()
+    }
+}
+
+/// Backs off while the queue is unavailable, and says so once, not in every round.
+#[derive(Default)]
+struct Trouble {
+    wait: Option<Duration>,
+    said: Option<Instant>,
+}
+
+/// Shortest time between two log lines about the same trouble.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+impl Trouble {
+    fn wait(&mut self, error: &QueueError) -> Duration {
+        let (first, longest) = TROUBLE;
+        let wait = self.wait.map_or(first, |last| (last * 2).min(longest));
+        self.wait = Some(wait);
+        if self.said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            self.said = Some(Instant::now());
+            tracing::error!(%error, "dispatching waits; it goes on by itself");
+        }
+        wait
+    }
+
+    fn over(&mut self) {
+        if self.wait.take().is_some() {
+            self.said = None;
+            tracing::info!("dispatching goes on");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Writes settlements in batches: what comes in while one batch is being written is the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_core::settle::Settlement;
+use postrider_queue::Settle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Shared;
+
+/// Most settlements in one batch: keeps the transaction short.
+const BATCH: usize = 512;
+/// First and longest wait between tries while the queue is unavailable.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long settlements are tried again once the dispatcher has drained; then their leases expire by themselves.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+/// A handle to settle with. Settling never blocks: the leases in flight bound what can wait.
+#[derive(Clone)]
+pub(super) struct Settler(mpsc::UnboundedSender<Settle>);
+
+impl Settler {
+    /// Starts the settler. It ends when every handle is dropped and everything is written.
+    pub(super) fn start(shared: Arc<Shared>) -> (Self, JoinHandle<()>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), tokio::spawn(write_all(shared, receiver)))
+    }
+
+    pub(super) fn settle(&self, settle: Settle) {
+        if self.0.send(settle).is_err() {
+            tracing::error!("a settlement came after the end; its lease will expire");
+        }
+    }
+}
+
+async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<Settle>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while receiver.recv_many(&mut batch, BATCH).await > 0 {
+        write(&shared, std::mem::take(&mut batch), &receiver).await;
+    }
+}
+
+async fn write(shared: &Shared, batch: Vec<Settle>, receiver: &mpsc::UnboundedReceiver<Settle>) {
+    let (mut wait, longest) = TRY_AGAIN;
+    let mut last_tries = Duration::ZERO;
+    let lost = loop {
+        match shared.queue.settle(batch.clone()).await {
+            Ok(lost) => break lost,
+            Err(error) if receiver.is_closed() && last_tries >= LAST_TRIES => {
+                tracing::error!(%error, settlements = batch.len(), "settlements could not be written; their leases will expire");
+                break Vec::new();
+            }
+            Err(error) => {
+                tracing::warn!(%error, settlements = batch.len(), "settlements could not be written; trying again");
+            }
+        }
+        if receiver.sender_strong_count() == 0 {
+            last_tries += wait;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(longest);
+    };
+    for settle in &batch {
+        shared.held.done(settle.key);
+        if lost.contains(&settle.key) {
+            tracing::warn!(delivery.id = %settle.key.id, "the lease was lost before its settlement; another attempt decides");
+        }
+    }
+    wake_for(shared, &batch);
+}
+
+/// The loop plans its next look by what was due before this batch.
+fn wake_for(shared: &Shared, batch: &[Settle]) {
+    let soonest = batch.iter().filter_map(|settle| match &settle.settlement {
+        Settlement::Retry { delay, .. } => Some(*delay),
+        Settlement::Released => Some(Duration::ZERO),
+        Settlement::Dead { .. } if !settle.handover.is_empty() => Some(Duration::ZERO),
+        Settlement::Dead { .. } | Settlement::Delivered => None,
+    });
+    if let Some(delay) = soonest.min() {
+        shared.waker.wake_in(delay);
+    }
+}

@@ -1,0 +1,162 @@
+//! How many deliveries of one destination this host takes now: free slots, shared between first attempts and
+//! retries, within the destination's rate. Pure; the time comes in.
+
+use postrider_core::Policy;
+use postrider_queue::Slots;
+use tokio::time::{Duration, Instant};
+
+/// One destination's slots on this host. They outlive a reload, so a reload neither doubles nor drops work.
+#[derive(Debug, Default)]
+pub(super) struct DestinationSlots {
+    in_flight: u32,
+    /// The last claim brought as many as were asked for: there may be more.
+    more: bool,
+    /// The last claim brought as many retries as were asked for.
+    more_retries: bool,
+    /// Whose turn a single free slot is.
+    retries_turn: bool,
+    bucket: Option<Bucket>,
+}
+
+/// A token bucket of one second's worth, at least one: smooths, never drops.
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl DestinationSlots {
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// What to ask the queue for; none when no slot is free or the rate allows none now.
+    pub(super) fn wanted(&mut self, name: &str, policy: &Policy, now: Instant) -> Option<Slots> {
+        let free = policy.concurrency.saturating_sub(self.in_flight).min(self.allowed(policy, now));
+        if free == 0 {
+            return None;
+        }
+        let retries = match free {
+            1 => u32::from(self.retries_turn),
+            // A backlog of retries gets half; else one, to notice when it begins.
+            _ if self.more_retries => free / 2,
+            _ => 1,
+        };
+        Some(Slots { destination: name.to_owned(), fresh: free - retries, retries })
+    }
+
+    /// A claim for `asked` brought `got` deliveries, `retries` of them no first attempts.
+    pub(super) fn took(&mut self, asked: &Slots, got: usize, retries: usize) {
+        let got = u32::try_from(got).unwrap_or(u32::MAX);
+        let retries = u32::try_from(retries).unwrap_or(u32::MAX);
+        self.in_flight = self.in_flight.saturating_add(got);
+        self.more = got > 0;
+        self.more_retries = asked.retries > 0 && retries >= asked.retries;
+        if asked.fresh + asked.retries == 1 {
+            self.retries_turn = !self.retries_turn;
+            // The other lane was not asked.
+            self.more = true;
+        }
+        if let Some(bucket) = &mut self.bucket {
+            bucket.tokens -= f64::from(got);
+        }
+    }
+
+    /// A send ended. Answers whether a claim is worth it now.
+    pub(super) fn ended(&mut self) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.more
+    }
+
+    /// Time until the rate allows one more; none without a rate or when it allows one now.
+    pub(super) fn until_token(&mut self, policy: &Policy, now: Instant) -> Option<Duration> {
+        let rate = policy.rate?;
+        if self.allowed(policy, now) > 0 {
+            return None;
+        }
+        let missing = 1.0 - self.bucket.as_ref().map_or(0.0, |b| b.tokens);
+        Some(Duration::from_secs_f64((missing / rate.per_second).clamp(0.001, 86_400.0)))
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to the range of u32 before"
+    )]
+    fn allowed(&mut self, policy: &Policy, now: Instant) -> u32 {
+        let Some(rate) = policy.rate else {
+            self.bucket = None;
+            return u32::MAX;
+        };
+        let burst = rate.per_second.max(1.0);
+        let bucket = self.bucket.get_or_insert(Bucket { tokens: 1.0, filled: now });
+        let gained = (now - bucket.filled).as_secs_f64() * rate.per_second;
+        bucket.tokens = (bucket.tokens + gained).min(burst);
+        bucket.filled = now;
+        // A hair of rounding must not cost a whole token's wait.
+        (bucket.tokens + 1e-9).clamp(0.0, f64::from(u32::MAX)) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postrider_core::units;
+
+    fn policy(concurrency: u32, rate: Option<&str>) -> Policy {
+        let rate = rate.map(|r| units::parse_rate(r).unwrap());
+        Policy { concurrency, rate, ..Policy::default() }
+    }
+
+    fn wanted(slots: &mut DestinationSlots, policy: &Policy, now: Instant) -> (u32, u32) {
+        slots.wanted("x", policy, now).map_or((0, 0), |s| (s.fresh, s.retries))
+    }
+
+    #[test]
+    fn a_backlog_of_retries_takes_half_and_no_more() {
+        let (mut slots, policy, now) =
+            (DestinationSlots::default(), policy(8, None), Instant::now());
+        assert_eq!(wanted(&mut slots, &policy, now), (7, 1));
+        let asked = slots.wanted("x", &policy, now).unwrap();
+        slots.took(&asked, 1, 1);
+        slots.ended();
+        assert_eq!(wanted(&mut slots, &policy, now), (4, 4));
+    }
+
+    #[test]
+    fn a_single_slot_alternates_between_the_lanes() {
+        let (mut slots, policy, now) =
+            (DestinationSlots::default(), policy(1, None), Instant::now());
+        for turn in [(1, 0), (0, 1), (1, 0)] {
+            let asked = slots.wanted("x", &policy, now).unwrap();
+            assert_eq!((asked.fresh, asked.retries), turn);
+            slots.took(&asked, 0, 0);
+        }
+    }
+
+    #[test]
+    fn slots_in_flight_are_not_asked_for_again() {
+        let (mut slots, policy, now) =
+            (DestinationSlots::default(), policy(2, None), Instant::now());
+        let asked = slots.wanted("x", &policy, now).unwrap();
+        slots.took(&asked, 2, 0);
+        assert_eq!(wanted(&mut slots, &policy, now), (0, 0));
+        assert!(slots.ended());
+        assert_ne!(wanted(&mut slots, &policy, now), (0, 0));
+    }
+
+    #[test]
+    fn a_rate_smooths() {
+        let (mut slots, policy) = (DestinationSlots::default(), policy(64, Some("2/s")));
+        let start = Instant::now();
+        let asked = slots.wanted("x", &policy, start).unwrap();
+        assert_eq!(asked.fresh + asked.retries, 1);
+        slots.took(&asked, 1, 0);
+        assert_eq!(slots.until_token(&policy, start), Some(Duration::from_millis(500)));
+        let later = start + Duration::from_millis(500);
+        assert_eq!(slots.until_token(&policy, later), None);
+        assert!(slots.wanted("x", &policy, later).is_some());
+        let idle = slots.wanted("x", &policy, start + Duration::from_secs(3_600)).unwrap();
+        assert_eq!(idle.fresh + idle.retries, 2, "no more than a second's worth at once");
+    }
+}

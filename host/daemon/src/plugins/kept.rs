@@ -1,0 +1,64 @@
+//! Copies of the last good modules, so that a broken file plus a restart loses nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+/// A directory of modules named by their SHA-256.
+#[derive(Clone, Debug)]
+pub struct KeptModules(PathBuf);
+
+impl KeptModules {
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        Ok(Self(directory.to_owned()))
+    }
+
+    /// Keeps a module, whole or not at all.
+    pub fn keep(&self, hash: &str, module: &[u8]) -> io::Result<()> {
+        let path = self.path(hash);
+        if path.exists() {
+            return Ok(());
+        }
+        let beside = self.0.join(format!(".{hash}.part"));
+        std::fs::write(&beside, module)?;
+        std::fs::rename(&beside, &path)
+    }
+
+    pub fn get(&self, hash: &str) -> io::Result<Bytes> {
+        std::fs::read(self.path(hash)).map(Bytes::from)
+    }
+
+    /// Drops every module that is not in `used`.
+    pub fn retain(&self, used: &[&str]) -> io::Result<()> {
+        for item in std::fs::read_dir(&self.0)? {
+            let path = item?.path();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if path.extension().is_some_and(|e| e == "wasm") && !used.contains(&stem.as_str()) {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, hash: &str) -> PathBuf {
+        self.0.join(format!("{hash}.wasm"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_kept_and_the_rest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = KeptModules::open(&dir.path().join("modules")).unwrap();
+        kept.keep("aa", b"one").unwrap();
+        kept.keep("bb", b"two").unwrap();
+        kept.retain(&["bb"]).unwrap();
+        assert!(kept.get("aa").is_err());
+        assert_eq!(kept.get("bb").unwrap(), "two");
+    }
+}

@@ -1,0 +1,11 @@
+//! The plugins directory, which becomes the registry without a restart.
+//!
+//! - [`directory`]: what lies there, and whether it holds still.
+//! - [`watcher`]: hints that something changed.
+//! - [`secrets`]: the values behind a destination's `[secrets]`.
+//! - [`kept`]: copies of the last good modules.
+
+pub mod directory;
+pub mod kept;
+pub mod secrets;
+pub mod watcher;

@@ -1,0 +1,107 @@
+//! The values behind a destination's `[secrets]`: read at each look at the directory, so that a rotated file counts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use postrider_core::secret::SecretSource;
+
+/// Largest secret file: keys and tokens are short; a larger file is a mistake.
+const MAX_SECRET: u64 = 64 << 10;
+
+/// Where secrets come from, besides files.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub environment: BTreeMap<String, String>,
+    /// systemd's `$CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
+}
+
+impl Sources {
+    /// The values of `secrets` by name. The error names the secret, its source and the remedy, never a value.
+    pub fn read(
+        &self,
+        secrets: &BTreeMap<String, SecretSource>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let value = |(name, source): (&String, &SecretSource)| {
+            let value =
+                self.value(source).map_err(|problem| format!("secret \"{name}\": {problem}"))?;
+            if value.is_empty() {
+                return Err(format!("secret \"{name}\" is empty"));
+            }
+            Ok((name.clone(), value))
+        };
+        secrets.iter().map(value).collect()
+    }
+
+    fn value(&self, source: &SecretSource) -> Result<String, String> {
+        match source {
+            SecretSource::File(path) => file(path),
+            SecretSource::Env(name) => self.environment.get(name).cloned().ok_or_else(|| {
+                format!("the environment variable {name} is not set; set it for the daemon and restart it")
+            }),
+            SecretSource::Credential(name) => {
+                if name.contains('/') || name.starts_with('.') {
+                    return Err(format!("\"{name}\" is not the name of a credential"));
+                }
+                let directory = self.credentials.as_ref().ok_or(
+                    "$CREDENTIALS_DIRECTORY is not set; it takes systemd and LoadCredential= in the unit",
+                )?;
+                file(&directory.join(name))
+            }
+        }
+    }
+}
+
+fn file(path: &Path) -> Result<String, String> {
+    let place = path.display();
+    let size =
+        std::fs::metadata(path).map_err(|e| format!("the file {place} cannot be read: {e}"))?.len();
+    if size > MAX_SECRET {
+        return Err(format!(
+            "the file {place} is {size} bytes large, at most {MAX_SECRET} are read"
+        ));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("the file {place} cannot be read as text: {e}"))?;
+    Ok(text
+        .strip_suffix('\n')
+        .map(|t| t.strip_suffix('\r').unwrap_or(t))
+        .unwrap_or(&text)
+        .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(sources: &Sources, source: SecretSource) -> Result<String, String> {
+        sources.read(&[("key".to_owned(), source)].into()).map(|values| values["key"].clone())
+    }
+
+    #[test]
+    fn each_source_gives_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cred"), "three\r\n").unwrap();
+        let sources = Sources {
+            environment: [("KEY".to_owned(), "one".to_owned())].into(),
+            credentials: Some(dir.path().to_owned()),
+        };
+        assert_eq!(read(&sources, SecretSource::Env("KEY".into())).unwrap(), "one");
+        assert_eq!(read(&sources, SecretSource::File(dir.path().join("cred"))).unwrap(), "three");
+        assert_eq!(read(&sources, SecretSource::Credential("cred".into())).unwrap(), "three");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let sources = Sources::default();
+        let error = read(&sources, SecretSource::File("/no/such/file".into())).unwrap_err();
+        assert!(
+            error.starts_with("secret \"key\": the file /no/such/file cannot be read"),
+            "{error}"
+        );
+        let error = read(&sources, SecretSource::Env("NOPE".into())).unwrap_err();
+        assert!(error.contains("NOPE is not set"), "{error}");
+        let error = read(&sources, SecretSource::Credential("../x".into())).unwrap_err();
+        assert!(error.contains("not the name of a credential"), "{error}");
+    }
+}
