@@ -1,0 +1,23 @@
+//! The sandbox with real guests: what they may, what they may not, and that a bad one harms nobody else.
+//!
+//! - `receiver`: an HTTP receiver that answers, hangs, floods or breaks off.
+//! - `given`: sandbox, destinations and notifications.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test may fail loudly"
+)]
+
+mod core_module;
+mod given;
+mod loading;
+mod misbehaviour;
+mod network;
+mod parts;
+mod receiver;
+mod secrets;
+mod state;

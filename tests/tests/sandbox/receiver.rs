@@ -1,0 +1,162 @@
+//! A receiver of HTTP requests on loopback that does what a test says.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the receiver does with a request.
+#[derive(Clone)]
+pub(crate) enum Behaviour {
+    /// Answers and keeps the connection.
+    Answer(String),
+    /// Reads and says nothing.
+    Hang,
+    /// Promises more than it sends.
+    BreakOff,
+    Garbage,
+    /// A gigabyte, without saying so before.
+    Flood,
+    /// Bytes of a head that never ends.
+    EndlessHead,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
+    Behaviour::Answer(format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+}
+
+impl Receiver {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let receiver = Self {
+            address: listener.local_addr().unwrap(),
+            received: Arc::default(),
+            connections: Arc::default(),
+        };
+        let serving = receiver.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                serving.connections.fetch_add(1, Ordering::Relaxed);
+                let (receiver, behaviour) = (serving.clone(), behaviour.clone());
+                tokio::spawn(async move { receiver.serve(stream, behaviour).await });
+            }
+        });
+        receiver
+    }
+
+    pub(crate) async fn ok() -> Self {
+        Self::start(answer("200 OK", "", "thanks")).await
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// The TOML of a destination of the fixture that may reach this receiver.
+    pub(crate) fn destination(&self, doing: &str) -> String {
+        let origin = self.origin();
+        format!(
+            "allow = [\"{origin}\"]\nallow_private = true\npolicy.timeout = \"1s\"\n\
+             config.do = \"{doing}\"\nconfig.url = \"{origin}/hook\"\n"
+        )
+    }
+
+    async fn serve(&self, mut stream: TcpStream, behaviour: Behaviour) {
+        while let Some(received) = read(&mut stream).await {
+            self.received.lock().unwrap().push(received);
+            let written = match &behaviour {
+                Behaviour::Answer(text) => stream.write_all(text.as_bytes()).await,
+                Behaviour::Hang => std::future::pending().await,
+                Behaviour::BreakOff => {
+                    let _cut = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+                        .await;
+                    return;
+                }
+                Behaviour::Garbage => {
+                    let _gone = stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n").await;
+                    return;
+                }
+                Behaviour::Flood => flood(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").await,
+                Behaviour::EndlessHead => flood(&mut stream, b"HTTP/1.1 200 OK\r\nx: ").await,
+            };
+            if written.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn flood(stream: &mut TcpStream, head: &[u8]) -> std::io::Result<()> {
+    stream.write_all(head).await?;
+    let mebibyte = vec![b'x'; 1 << 20];
+    for _ in 0..1024 {
+        stream.write_all(&mebibyte).await?;
+    }
+    Ok(())
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Received> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.lines();
+    let line = lines.next()?.to_owned();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length = length.map_or(0, |(_, value)| value.parse().unwrap());
+    let mut body = bytes.split_off(end + 4);
+    while body.len() < length {
+        if stream.read_buf(&mut body).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(Received { line, headers, body })
+}
+
+impl Received {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
