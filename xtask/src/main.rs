@@ -1,1 +1,68 @@
-fn main() {}
+//! The toolbox of this workspace: `cargo xtask <tool>`.
+//!
+//! - `workspace`: where things are, and how cargo is run.
+//! - `modules`: the wasm target and the modules built for it.
+//! - `plugins_dir`: what a fresh plugins directory holds.
+//! - `serve`, `test`, `dist`: one tool each.
+
+mod dist;
+mod modules;
+mod plugins_dir;
+mod serve;
+mod test;
+mod workspace;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "The toolbox of postrider's workspace")]
+struct Cli {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    /// Builds everything, fills the plugins directory and runs the daemon
+    Serve {
+        /// Where the daemon keeps its data; by default `data` below the workspace
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// Further flags of the daemon, such as `-- --listen 127.0.0.1:7412`
+        #[arg(last = true)]
+        flags: Vec<OsString>,
+    },
+    /// Builds the test modules and the daemon, then runs the tests
+    Test {
+        /// Arguments of the test runner, such as a part of a test's name; they leave the doc tests out
+        #[arg(last = true)]
+        filter: Vec<OsString>,
+    },
+    /// Puts the daemon, the modules and the contract into `dist` below the target directory
+    Dist,
+    /// Adds the target that modules are built for, where it is missing
+    Target,
+}
+
+fn main() -> ExitCode {
+    let Err(error) = run(Cli::parse().tool) else { return ExitCode::SUCCESS };
+    // Not by returning the error: that would print a backtrace to people who have RUST_BACKTRACE set.
+    let _written = workspace::say(&format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+fn run(tool: Tool) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    match tool {
+        Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
+        Tool::Test { filter } => test::run(&workspace, &filter),
+        Tool::Dist => dist::run(&workspace),
+        Tool::Target => modules::add_target(&workspace),
+    }
+}

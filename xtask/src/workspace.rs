@@ -1,0 +1,122 @@
+//! Where things are, and how cargo is run.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The workspace that this tool was built from, and where its builds go.
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    pub(crate) target_dir: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the root by this package's place in it, and the target directory by the environment.
+    pub(crate) fn locate() -> Result<Self> {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = package.parent().context("the xtask package lies in no workspace")?.to_owned();
+        let target_dir = target_dir(&root, variable)?;
+        Ok(Self { root, target_dir })
+    }
+
+    /// A cargo command for this workspace.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut cargo = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target_dir).arg(subcommand);
+        cargo
+    }
+}
+
+/// The target directory of the builds that this tool starts.
+///
+/// Unless `CARGO_TARGET_DIR` says otherwise it is one in the user's cache, so that all clones share it: wasmtime
+/// alone takes minutes to build. `.ci/run` has the same default.
+fn target_dir(root: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    if let Some(given) = variable("CARGO_TARGET_DIR") {
+        return std::path::absolute(given).context("CARGO_TARGET_DIR");
+    }
+    let cache = variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
+    Ok(match cache {
+        Some(cache) => cache.join("postrider/target"),
+        None => root.join("target"),
+    })
+}
+
+/// An environment variable; none where it is empty.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Runs a command to its end. The error names the command, which itself has said what is wrong.
+pub(crate) fn run_command(command: &mut Command) -> Result<()> {
+    let line = line(command);
+    let status = command.status().with_context(|| format!("cannot run `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Becomes the command, so that signals reach it and its output is the last. Comes back only if it cannot be run.
+pub(crate) fn become_command(command: &mut Command) -> Result<()> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run `{}`", line(command)))
+}
+
+/// Whether a command can be run and succeeds; its output is dropped.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Says something to the person before the screen: on stderr, where cargo talks too.
+pub(crate) fn say(text: &str) -> Result<()> {
+    writeln!(io::stderr(), "{text}").context("cannot write to stderr")
+}
+
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target_dir_with(variables: &[(&str, &str)]) -> PathBuf {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(given, _)| *given == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        target_dir(Path::new("/clone"), variable).unwrap()
+    }
+
+    #[test]
+    fn clones_share_a_target_directory_in_the_cache() {
+        let home = ("HOME", "/home/me");
+        assert_eq!(target_dir_with(&[home]), Path::new("/home/me/.cache/postrider/target"));
+        let xdg = ("XDG_CACHE_HOME", "/cache");
+        assert_eq!(target_dir_with(&[home, xdg]), Path::new("/cache/postrider/target"));
+        let given = ("CARGO_TARGET_DIR", "/given");
+        assert_eq!(target_dir_with(&[home, xdg, given]), Path::new("/given"));
+        assert_eq!(target_dir_with(&[]), Path::new("/clone/target"));
+    }
+
+    #[test]
+    fn a_relative_target_directory_is_the_callers() {
+        assert!(target_dir_with(&[("CARGO_TARGET_DIR", "mine")]).is_absolute());
+    }
+
+    #[test]
+    fn a_failed_command_is_named() {
+        let error = run_command(Command::new("/bin/sh").args(["-c", "exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c exit 3` failed: exit status: 3");
+    }
+}
