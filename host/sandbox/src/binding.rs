@@ -14,6 +14,9 @@ use crate::redact::Redactor;
 use crate::secrets::Secrets;
 use crate::state::StateStore;
 
+/// Memory for describing itself, where no destination says how much: enough for every language's start.
+const BARE_MEMORY: u64 = 256 << 20;
+
 /// A destination as its instances see it.
 pub(crate) struct Binding {
     pub(crate) destination: String,
@@ -67,7 +70,7 @@ impl Binding {
         Self {
             destination: plugin.to_owned(),
             reveal: false,
-            limits: Limits::default(),
+            limits: Limits { memory: BARE_MEMORY, ..Limits::default() },
             timeout,
             guard: Arc::new(Guard::closed()),
             secrets: Secrets::default(),

@@ -82,17 +82,7 @@ impl Call {
                 notifier.postrider_notifier_handler().call_send(store, &notification).await.map(Ok)
             })
             .await;
-        let refused = |reason| Abrupt { fault: Fault::Configure, reason };
-        let ended = ended.and_then(|configured| {
-            configured.map_err(|why| match why {
-                Configured::Refused(reason) => refused(format!("configure: {reason}")),
-                Configured::Disabled => {
-                    refused("configure: it is disabled by its config".to_owned())
-                }
-                Configured::Enabled => refused(String::new()),
-            })
-        });
-        (ended, usage)
+        (ended.and_then(|answer| answer.map_err(refused)), usage)
     }
 
     /// Starts an instance and lets `work` use it, within the binding's time.
@@ -143,4 +133,29 @@ async fn configure(
             Configured::Refused(crate::convert::clean(&reason, &store.data().binding.redactor))
         }
     })
+}
+
+/// A `configure` that does not enable before a `send`, although it did at load.
+fn refused(why: Configured) -> Abrupt {
+    let reason = match why {
+        Configured::Refused(reason) => reason,
+        Configured::Disabled => "it is disabled by a config that it had accepted".to_owned(),
+        Configured::Enabled => String::new(),
+    };
+    Abrupt { fault: Fault::Configure, reason: format!("configure: {reason}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configure_that_changes_its_mind_is_a_fault_of_its_own() {
+        for (why, reason) in [
+            (Configured::Refused("no url".to_owned()), "configure: no url"),
+            (Configured::Disabled, "configure: it is disabled by a config that it had accepted"),
+        ] {
+            assert_eq!(refused(why), Abrupt { fault: Fault::Configure, reason: reason.to_owned() });
+        }
+    }
 }

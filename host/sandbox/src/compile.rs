@@ -1,5 +1,7 @@
 //! Machine code for a component: one at a time, on a thread of its own, and never while deliveries wait for it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::{Mutex, oneshot};
 use wasmtime::Engine;
@@ -11,7 +13,7 @@ use crate::load::LoadProblem;
 #[derive(Default)]
 pub(crate) struct Compiler {
     /// Compiling takes all cores and much memory for seconds: one file at a time.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Compiler {
@@ -21,11 +23,12 @@ impl Compiler {
         engine: &Engine,
         file: Bytes,
     ) -> Result<Vec<u8>, LoadProblem> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.clone().lock_owned().await;
         let engine = engine.clone();
         let (answer, compiled) = oneshot::channel();
         let thread = std::thread::Builder::new().name("compile".to_owned()).spawn(move || {
-            // Nobody may be waiting any more, which is fine.
+            // Here and not with the caller, who may stop waiting: the compiler goes on all the same.
+            let _turn = turn;
             let _gone = answer.send(compile(&engine, &file));
         });
         thread.map_err(|error| LoadProblem::Host { detail: error.to_string() })?;

@@ -74,12 +74,8 @@ pub(crate) fn to_outcome(
 
 /// A guest's text as it may be shown: without secrets, one line, bounded.
 pub(crate) fn clean(text: &str, redactor: &Redactor) -> String {
-    // The bound comes first too: redaction goes over the text once for each form of each secret.
-    let cut = text
-        .char_indices()
-        .nth(MAX_REASON * 2)
-        .map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
-    one_line(&redactor.redact(cut), MAX_REASON)
+    // In this order: a text that was cut first could end in half of a secret.
+    one_line(&redactor.redact(text), MAX_REASON)
 }
 
 /// A description without what is out of bounds, and what was wrong with it.

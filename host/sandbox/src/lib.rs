@@ -55,7 +55,7 @@ mod wasi_http;
 mod workers;
 
 pub use load::{LoadError, LoadProblem};
-pub use notifier::{BindError, Notifier, Sent};
+pub use notifier::{BindError, Notifier, Sent, Usage};
 pub use plugin::{Description, Plugin};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError, wasmtime_version};
 pub use secrets::Secrets;

@@ -48,12 +48,7 @@ impl Log {
         if self.is_full() {
             return;
         }
-        // Cut before the work: a guest may hand in megabytes.
-        let cut = text
-            .char_indices()
-            .nth(MAX_LINE * 2)
-            .map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
-        let line = one_line(&self.binding.redactor.redact(cut), MAX_LINE);
+        let line = one_line(&self.binding.redactor.redact(text), MAX_LINE);
         if line.is_empty() {
             return;
         }

@@ -135,8 +135,8 @@ impl Inner {
         if bytes.len() > MAX_FILE {
             return Err(LoadProblem::TooLarge { size: bytes.len() });
         }
-        let (size, hash) = (bytes.len(), hex(&Sha256::digest(&bytes)));
-        let (component, compiled) = self.component(&hash, bytes).await?;
+        let size = bytes.len();
+        let (hash, component, compiled) = self.clone().component(bytes).await?;
         let mismatch =
             |error: wasmtime::Error| LoadProblem::Mismatch { detail: format!("{error:#}") };
         let pre =
@@ -161,21 +161,29 @@ impl Inner {
         })
     }
 
+    /// The file's digest, its code, and how long compiling took where the cache had none.
     async fn component(
-        &self,
-        hash: &str,
-        bytes: Bytes,
-    ) -> Result<(Component, Option<Duration>), LoadProblem> {
-        if let Some(component) = self.cache.find(&self.engine, hash) {
-            return Ok((component, None));
+        self: Arc<Self>,
+        file: Bytes,
+    ) -> Result<(String, Component, Option<Duration>), LoadProblem> {
+        let (inner, source) = (self.clone(), file.clone());
+        let (hash, found) = blocking(move || {
+            let hash = hex(&Sha256::digest(&source));
+            let found = inner.cache.find(&inner.engine, &hash);
+            (hash, found)
+        })
+        .await?;
+        if let Some(component) = found {
+            return Ok((hash, component, None));
         }
         let started = Instant::now();
-        let code = self.compiler.compile(&self.engine, bytes).await?;
-        let component = self
-            .cache
-            .keep(&self.engine, hash, &code)
-            .map_err(|detail| LoadProblem::Host { detail })?;
-        Ok((component, Some(started.elapsed())))
+        let code = self.compiler.compile(&self.engine, file).await?;
+        let took = started.elapsed();
+        let kept = blocking(move || {
+            let kept = self.cache.keep(&self.engine, &hash, &code);
+            kept.map(|component| (hash, component, Some(took)))
+        });
+        kept.await?.map_err(|detail| LoadProblem::Host { detail })
     }
 
     pub(crate) fn call(
@@ -223,6 +231,14 @@ impl Inner {
             }
         }
     }
+}
+
+/// Runs what reads and hashes megabytes beside the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadProblem> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| LoadProblem::Host { detail: error.to_string() })
 }
 
 /// TLS with the system's certificate authorities. The provider is named here and installed nowhere.

@@ -108,7 +108,6 @@ pub(crate) fn watch_log() {
     ONCE.call_once(|| {
         tracing_subscriber::fmt()
             .with_ansi(false)
-            .with_max_level(tracing::Level::TRACE)
             .with_env_filter("off,plugin=trace,postrider_sandbox=trace")
             .with_writer(|| Writer)
             .init();

@@ -27,7 +27,9 @@ async fn every_misbehaviour_is_one_fault_and_the_next_delivery_works() {
         ("big-answer", Fault::Limit, "more data at once"),
     ] {
         let started = Instant::now();
-        let bad = fixture(&doing(what)).await;
+        // Only what has no end of its own meets the timeout; the others may be slow on a busy machine.
+        let time = if fault == Fault::Timeout { "1s" } else { "15s" };
+        let bad = fixture(&doing(what).replace("1s", time)).await;
         let sent = send(&bad, "{}").await;
         let Outcome::Fault { fault: seen, reason: why } = &sent.outcome else {
             panic!("{what}: {sent:?}")
@@ -36,7 +38,8 @@ async fn every_misbehaviour_is_one_fault_and_the_next_delivery_works() {
         assert!(why.contains(reason), "{what}: {why}");
         assert!(why.len() < 1_200 && !why.contains('\n'), "{what}: {why}");
         assert_eq!(sent.parts_done, 0, "{what}");
-        assert!(started.elapsed() < Duration::from_secs(4), "{what}: {:?}", started.elapsed());
+        let bound = if fault == Fault::Timeout { 4 } else { 15 };
+        assert!(started.elapsed() < Duration::from_secs(bound), "{what}: {:?}", started.elapsed());
         assert_eq!(note(&send(&good, "{}").await), "fixture: ok", "after {what}");
     }
 }
