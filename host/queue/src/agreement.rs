@@ -298,7 +298,7 @@ fn slot((destination, key): (usize, usize)) -> Slot {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn sqlite_answers_as_the_model_does(

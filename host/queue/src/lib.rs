@@ -50,7 +50,8 @@ pub const MAX_BATCH: usize = 1_000;
 /// taken effect, never half.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
-    /// Stores notifications and fans them out, in one transaction. One answer for each, in order.
+    /// Stores notifications and fans them out, in one transaction. One answer for each, in order. An id that is
+    /// stored already counts like a key: the same call may be sent again when its answer was lost.
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError>;
 
     /// Notifications that a producer inserted itself and that nobody has fanned out, oldest first, at most `limit`.
@@ -61,21 +62,26 @@ pub trait Queue: Send + Sync + 'static {
     async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError>;
 
     /// Leases what is due: for each destination up to its slots, first attempts and retries apart. A lease that
-    /// expired without a settlement is recorded as an attempt `lost` of the host that held it.
+    /// expired without a settlement is recorded as an attempt `lost` of the host that held it. At most
+    /// [`MAX_BATCH`] a call, and a destination that is named twice counts once.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError>;
 
     /// Extends leases to `lease` from now. Answers those that are no longer ours.
     async fn extend(&self, held: &[LeaseKey], lease: Duration)
     -> Result<Vec<LeaseKey>, QueueError>;
 
-    /// Writes settlements and attempts. Answers those whose lease is no longer ours; for them nothing is written.
+    /// Writes settlements and attempts. Answers those whose lease is no longer ours; for them nothing is written. A
+    /// settlement ends its lease: the same one again is reported like a stranger's. Attempts are numbered by the
+    /// store; one that is not recorded gives its number back.
     async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError>;
 
     /// Revives dead or cancelled deliveries with a fresh budget, due at once, and makes waiting ones due at once.
-    /// Answers how many it revived or hastened; delivered and leased ones are left alone.
+    /// Answers how many it revived or hastened; delivered, leased and due ones are left alone. The revived are
+    /// retries: a thousand dead letters must not starve fresh traffic.
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
 
-    /// Cancels live deliveries; a running attempt then finds its lease lost. Answers how many.
+    /// Cancels live deliveries; a running attempt then finds its lease lost, and is recorded as `lost`. Answers how
+    /// many.
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
 
     /// Time until the first live delivery of these destinations is due; zero when one is, none without any.

@@ -242,12 +242,14 @@ pub(crate) async fn a_hold_parks_the_whole_destination(stage: &Stage) {
     stage.settle(settle(lease.key, hold)).await;
     stage.advance(MINUTE - SECOND);
     stage.enqueue(&["slack"]).await;
-    let all = claim(&[("slack", 9, 9), ("email", 9, 9)]);
+    assert!(stage.claim("slack").await.is_empty());
+    let idle = ["a", "b", "c", "d", "e"].map(|name| (name, 9, 9));
+    let all = claim(&[&idle[..], &[("slack", 9, 9), ("email", 9, 9)]].concat());
     let leases = stage.queue.claim(&all).await.unwrap();
     assert_eq!(leases.len(), 1);
     assert_eq!(leases[0].destination, "email");
     stage.advance(SECOND);
-    assert_eq!(stage.claim("slack").await.len(), 3);
+    assert_eq!(stage.queue.claim(&all).await.unwrap().len(), 3);
 }
 
 pub(crate) async fn a_shorter_hold_does_not_shorten_a_longer_one(stage: &Stage) {

@@ -12,6 +12,9 @@ use sqlx::sqlite::SqliteConnection;
 use super::{json, rows, sql};
 use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Settle, Slots, millis};
 
+/// From this many destinations on, one statement first finds those with anything due.
+const MANY: usize = 4;
+
 /// Leases what is due for one host.
 ///
 /// SQLite needs no watermark on its way into the live index: it takes an entry out in place, so none is dead.
@@ -23,18 +26,18 @@ pub(super) async fn claim(
     let mut ids: Vec<i64> = Vec::new();
     let mut expired = false;
     for slots in ready(connection, &claim.slots, now).await? {
-        let room = MAX_BATCH.saturating_sub(ids.len());
-        let fresh = (slots.fresh as usize).min(room);
-        let due = sqlx::query(sql::DUE)
+        let room = i64::try_from(MAX_BATCH.saturating_sub(ids.len())).unwrap_or(0);
+        let due: Option<(String, bool)> = sqlx::query_as(sql::DUE)
             .bind(&slots.destination)
             .bind(now)
-            .bind(i64::try_from(fresh).unwrap_or(i64::MAX))
+            .bind(i64::from(slots.fresh))
             .bind(i64::from(slots.retries))
-            .fetch_all(&mut *connection)
+            .bind(room)
+            .fetch_optional(&mut *connection)
             .await?;
-        for row in due.iter().take(room) {
-            ids.push(row.try_get(0)?);
-            expired |= row.try_get::<bool, _>(1)?;
+        if let Some((due, lost)) = due {
+            ids.extend(places(&due)?);
+            expired |= lost;
         }
     }
     if ids.is_empty() {
@@ -63,7 +66,7 @@ async fn ready<'a>(
     let mut names = HashSet::new();
     let asked = slots.iter().filter(|slots| slots.fresh > 0 || slots.retries > 0);
     let asked: Vec<&Slots> = asked.filter(|slots| names.insert(&slots.destination)).collect();
-    if asked.is_empty() {
+    if asked.len() < MANY {
         return Ok(asked);
     }
     let names: Vec<&str> = asked.iter().map(|slots| slots.destination.as_str()).collect();
@@ -131,7 +134,7 @@ struct Extended {
     due: i64,
 }
 
-/// Extends many callers' leases at once. Answers those that are still held.
+/// Extends many callers' leases at once. Answers those that are lost.
 pub(super) async fn extend(
     connection: &mut SqliteConnection,
     batch: &[&Extend],
@@ -145,8 +148,27 @@ pub(super) async fn extend(
     if extended.is_empty() {
         return Ok(HashSet::new());
     }
-    let rows = sqlx::query(sql::EXTEND).bind(json(&extended)?).fetch_all(connection).await?;
-    keys(&rows)
+    let rows = json(&extended)?;
+    let keys = extended.iter().map(|row| LeaseKey { id: DeliveryId(row.id), token: row.token });
+    let lost = lost(connection, &rows, keys).await?;
+    sqlx::query(sql::EXTEND).bind(&rows).execute(connection).await?;
+    Ok(lost)
+}
+
+/// Those of the rows' leases that are no longer held.
+async fn lost(
+    connection: &mut SqliteConnection,
+    rows: &str,
+    keys: impl Iterator<Item = LeaseKey>,
+) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+    let lost: String = sqlx::query_scalar(sql::LOST).bind(rows).fetch_one(connection).await?;
+    let lost: HashSet<i64> = places(&lost)?.into_iter().collect();
+    Ok((0..).zip(keys).filter(|(place, _)| lost.contains(place)).map(|(_, key)| key).collect())
+}
+
+/// Numbers that a statement answers as one JSON array: a row each would be a trip each.
+fn places(array: &str) -> Result<Vec<i64>, sqlx::Error> {
+    serde_json::from_str(array).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// A settlement as [`sql::SETTLE`] and its companions take it.
@@ -182,7 +204,7 @@ struct Tried<'a> {
     host: String,
 }
 
-/// Writes many callers' settlements at once. Answers those that were written.
+/// Writes many callers' settlements, at most one for each lease. Answers those whose lease is lost.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
     batch: &[&Settle],
@@ -193,6 +215,7 @@ pub(super) async fn settle(
         return Ok(HashSet::new());
     }
     let rows = json(&settled)?;
+    let lost = lost(connection, &rows, batch.iter().map(|item| item.key)).await?;
     if settled.iter().any(|item| item.untried == 0) {
         sqlx::query(sql::RECORD).bind(&rows).execute(&mut *connection).await?;
     }
@@ -202,14 +225,12 @@ pub(super) async fn settle(
     if settled.iter().any(|item| item.hold.is_some()) {
         sqlx::query(sql::HOLD).bind(&rows).execute(&mut *connection).await?;
     }
-    keys(&sqlx::query(sql::SETTLE).bind(&rows).fetch_all(connection).await?)
-}
-
-fn keys(rows: &[sqlx::sqlite::SqliteRow]) -> Result<HashSet<LeaseKey>, sqlx::Error> {
-    let key = |row: &sqlx::sqlite::SqliteRow| {
-        Ok(LeaseKey { id: DeliveryId(row.try_get(0)?), token: row.try_get(1)? })
-    };
-    rows.iter().map(key).collect()
+    let written = sqlx::query(sql::SETTLE).bind(&rows).execute(connection).await?.rows_affected();
+    if written != (batch.len() - lost.len()) as u64 {
+        let told = format!("{written} settlements written of {} held", batch.len() - lost.len());
+        return Err(sqlx::Error::Protocol(told));
+    }
+    Ok(lost)
 }
 
 impl<'a> Settled<'a> {

@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection, Executor};
 
 use super::{schema, sql};
+use crate::MAX_BATCH;
 
 /// How long a statement waits for a producer's transaction.
 const BUSY: Duration = Duration::from_secs(5);
@@ -171,6 +172,8 @@ fn connection(path: &Path) -> SqliteConnectOptions {
         // Anything less loses acknowledged notifications when the power fails.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
+        // Rows of a batch must not wait for each other's pick-up.
+        .row_buffer_size(MAX_BATCH)
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", "67108864")

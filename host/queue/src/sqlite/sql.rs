@@ -1,7 +1,10 @@
 //! Every statement of the SQLite store, in the order of a delivery's life.
 //!
 //! `now` is always a parameter, taken once a transaction. A batch is one JSON array: one statement for each kind and
-//! batch costs a thirtieth of row by row, because each statement is a trip to the connection's thread.
+//! batch costs a thirtieth of row by row, because each statement is a trip to the connection's thread, and so is each
+//! row that it answers. `jsonb_each` for objects: with `json_each` every field is parsed anew from text.
+//!
+//! These run in our own SQLite, which is new; only the schema must bear a producer's old one.
 
 /// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
 macro_rules! held {
@@ -74,12 +77,12 @@ pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, sub
      SELECT value ->> 'id', value ->> 'type', value ->> 'source', value ->> 'subject', \
      value ->> 'labels', value ->> 'content_type', value ->> 'content', \
      unhex(value ->> 'bytes'), value ->> 'key', unhex(value ->> 'digest'), value ->> 'time', ?2, \
-     value ->> 'deliveries' FROM json_each(?1) RETURNING seq, id";
+     value ->> 'deliveries' FROM jsonb_each(?1) RETURNING seq, id";
 
 /// ?1: rows and their destinations, ?2: now.
 pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
-     FROM json_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
+     FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
 
 // ---- fan-out -------------------------------------------------------------------------------------------------
 
@@ -94,7 +97,7 @@ pub(super) const ARRIVED: &str = concat!(
 /// ?1: rows and their destinations, ?2: now. Before [`FANNED_OUT`], in the same transaction.
 pub(super) const FAN_OUT: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT n.seq, y.value, ?2, ?2, ?2 \
-     FROM json_each(?1) AS x CROSS JOIN notifications n ON n.seq = x.value ->> 'row' \
+     FROM jsonb_each(?1) AS x CROSS JOIN notifications n ON n.seq = x.value ->> 'row' \
      CROSS JOIN json_each(x.value, '$.destinations') AS y \
      WHERE n.fanned_out_at IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d \
        WHERE d.notification = n.seq AND d.destination = y.value)";
@@ -102,7 +105,7 @@ pub(super) const FAN_OUT: &str = "INSERT INTO deliveries (notification, destinat
 /// ?1: rows and their destinations, ?2: now.
 pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2, \
      deliveries = x.value ->> 'deliveries', malformed = x.value ->> 'malformed' \
-     FROM json_each(?1) AS x \
+     FROM jsonb_each(?1) AS x \
      WHERE seq = x.value ->> 'row' AND fanned_out_at IS NULL";
 
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
@@ -115,13 +118,18 @@ pub(super) const READY: &str = "SELECT x.key FROM json_each(?1) AS x \
        OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
           AND d.lane = 1 AND d.due <= ?2))";
 
-/// ?1: destination, ?2: now, ?3: free slots for first attempts, ?4: for retries.
-pub(super) const DUE: &str = "SELECT id, expired FROM ( \
+/// ?1: destination, ?2: now, ?3: free slots for first attempts, ?4: for retries, ?5: for both. Answers the ids as one
+/// JSON array, and whether there are expired leases among them.
+pub(super) const DUE: &str = "SELECT json_group_array(id), max(expired) FROM ( \
+     SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
        AND destination = ?1 AND lane = 0 AND due <= ?2 ORDER BY due, id LIMIT ?3) \
      UNION ALL SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
-       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?4)";
+       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?4) \
+     LIMIT ?5) \
+     WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = ?1 AND h.until > ?2) \
+     HAVING count(*) > 0";
 
 /// ?1: ids, ?2: now, ?3: reason. Records leases that end without a settlement; before the statement that ends them.
 pub(super) const RECORD_LOST: &str = "INSERT INTO attempts (delivery, number, started, duration, \
@@ -144,11 +152,18 @@ pub(super) const LEASED: &str = concat!(
      LEFT JOIN notifications n ON n.seq = d.notification"
 );
 
+/// ?1: leases, by their place in ?1. Before the statements that write by them: the places of those that are lost.
+pub(super) const LOST: &str = concat!(
+    "SELECT json_group_array(x.key) FROM jsonb_each(?1) AS x \
+     WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE ",
+    held!(),
+    ")"
+);
+
 /// ?1: leases and their new expiry.
 pub(super) const EXTEND: &str = concat!(
-    "UPDATE deliveries AS d SET due = x.value ->> 'due' FROM json_each(?1) AS x WHERE ",
-    held!(),
-    " RETURNING id, token"
+    "UPDATE deliveries AS d SET due = x.value ->> 'due' FROM jsonb_each(?1) AS x WHERE ",
+    held!()
 );
 
 /// ?1: settlements. Before [`SETTLE`], which ends the leases.
@@ -157,7 +172,7 @@ pub(super) const RECORD: &str = concat!(
      SELECT d.id, d.attempt, x.value ->> '$.attempt.started', x.value ->> '$.attempt.duration', \
      x.value ->> '$.attempt.outcome', x.value ->> '$.attempt.reason', \
      x.value ->> '$.attempt.plugin', x.value ->> '$.attempt.host' \
-     FROM json_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
     held!(),
     " AND x.value ->> 'untried' = 0"
 );
@@ -167,7 +182,7 @@ pub(super) const RECORD: &str = concat!(
 pub(super) const HAND_OVER: &str = concat!(
     "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of) \
      SELECT d.notification, x.value ->> 'taker', ?2, x.value ->> 'chain', ?2, ?2, d.id \
-     FROM json_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
     held!(),
     " AND x.value ->> 'taker' <> d.destination \
      AND NOT EXISTS (SELECT 1 FROM deliveries t WHERE t.notification = d.notification \
@@ -179,7 +194,7 @@ pub(super) const HAND_OVER: &str = concat!(
 pub(super) const HOLD: &str = concat!(
     "INSERT INTO holds (destination, until) \
      SELECT d.destination, max(x.value ->> 'hold') \
-     FROM json_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
     held!(),
     " AND x.value ->> 'hold' IS NOT NULL GROUP BY d.destination \
      ON CONFLICT (destination) DO UPDATE SET until = max(until, excluded.until)"
@@ -201,9 +216,8 @@ pub(super) const SETTLE: &str = concat!(
      fallback_to = coalesce((SELECT t.id FROM deliveries t \
        WHERE t.notification = d.notification AND t.destination = x.value ->> 'taker' \
        AND t.id <> d.id), d.fallback_to) \
-     FROM json_each(?1) AS x WHERE ",
-    held!(),
-    " RETURNING id, token"
+     FROM jsonb_each(?1) AS x WHERE ",
+    held!()
 );
 
 // ---- the operator's hand -------------------------------------------------------------------------------------
@@ -245,7 +259,7 @@ pub(super) const REMOVED: &str = "UPDATE destinations SET removed_at = ?2 \
 
 /// ?1: destinations.
 pub(super) const KEEP: &str = "INSERT INTO destinations (name, text, module) \
-     SELECT value ->> 'name', value ->> 'text', value ->> 'module' FROM json_each(?1) WHERE true \
+     SELECT value ->> 'name', value ->> 'text', value ->> 'module' FROM jsonb_each(?1) WHERE true \
      ON CONFLICT (name) DO UPDATE \
      SET text = excluded.text, module = excluded.module, removed_at = NULL";
 
@@ -365,6 +379,7 @@ pub(super) const ALL: &[&str] = &[
     RECORD_LOST,
     LEASE,
     LEASED,
+    LOST,
     EXTEND,
     RECORD,
     HAND_OVER,

@@ -265,11 +265,11 @@ impl Round {
         now: i64,
     ) -> Result<Vec<Vec<LeaseKey>>, sqlx::Error> {
         let batch: Vec<&Extend> = self.extend.iter().map(|pending| &pending.input).collect();
-        let held = leases::extend(connection, &batch, now).await?;
-        let lost = batch
-            .iter()
-            .map(|extend| extend.held.iter().copied().filter(|key| !held.contains(key)).collect());
-        Ok(lost.collect())
+        let lost = leases::extend(connection, &batch, now).await?;
+        let of_one = |extend: &&Extend| {
+            extend.held.iter().copied().filter(|key| lost.contains(key)).collect()
+        };
+        Ok(batch.iter().map(of_one).collect())
     }
 
     /// Of one lease's settlements the first counts: it ends the lease.
@@ -281,12 +281,12 @@ impl Round {
         let all = self.settle.iter().flat_map(|pending| &pending.input);
         let mut seen = HashSet::new();
         let first: Vec<&Settle> = all.filter(|item| seen.insert(item.key)).collect();
-        let mut written = leases::settle(connection, &first, now).await?;
-        let lost = |pending: &Pending<Vec<Settle>, _>| {
+        let lost = leases::settle(connection, &first, now).await?;
+        let of_one = |pending: &Pending<Vec<Settle>, _>| {
             let keys = pending.input.iter().map(|item| item.key);
-            keys.filter(|key| !written.remove(key)).collect()
+            keys.filter(|key| !seen.remove(key) || lost.contains(key)).collect()
         };
-        Ok(self.settle.iter().map(lost).collect())
+        Ok(self.settle.iter().map(of_one).collect())
     }
 
     fn answer(self, answers: Answers) {

@@ -1,0 +1,392 @@
+//! A queue in memory: the store of tests, and the model that the others are held against.
+//!
+//! It holds everything in ordered maps and walks them; simple and obviously right comes before fast. Its clock is
+//! tokio's, so that a test with a paused runtime drives it.
+
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use postrider_core::settle::Cause;
+use postrider_core::{Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId};
+use tokio::time::Instant;
+
+use crate::{
+    Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
+    Lease, MAX_BATCH, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
+    millis,
+};
+
+/// A queue that lives as long as the process.
+#[derive(Debug)]
+pub struct MemoryQueue {
+    start: Option<Instant>,
+    epoch: i64,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    /// The moment of the running call.
+    now: i64,
+    ahead: i64,
+    closed: bool,
+    notifications: BTreeMap<i64, StoredNotification>,
+    deliveries: BTreeMap<i64, StoredDelivery>,
+    ids: HashMap<NotificationId, i64>,
+    keys: HashMap<String, i64>,
+    pairs: HashMap<(i64, String), i64>,
+    attempts: BTreeMap<i64, Vec<Attempt>>,
+    holds: HashMap<String, i64>,
+    destinations: BTreeMap<String, StoredDestination>,
+    notes: BTreeMap<(String, String), Note>,
+    versions: u64,
+}
+
+#[derive(Debug)]
+struct StoredNotification {
+    notification: Notification,
+    idempotency_key: Option<String>,
+    fan_out: FanOut,
+}
+
+#[derive(Debug)]
+enum FanOut {
+    Waiting,
+    Done(u32),
+    Malformed(String),
+}
+
+#[derive(Debug)]
+struct StoredDelivery {
+    notification: i64,
+    destination: String,
+    state: State,
+    lane: Lane,
+    due: i64,
+    token: i64,
+    held: Option<Held>,
+    attempt: u32,
+    used: u32,
+    lost: u32,
+    parts_done: u32,
+    chain: Vec<String>,
+    reason: String,
+    created: i64,
+    /// What its age counts from: when it was made or last revived.
+    since: i64,
+    fallback_of: Option<i64>,
+    fallback_to: Option<i64>,
+}
+
+#[derive(Debug)]
+enum State {
+    Live,
+    Delivered { at: i64 },
+    Dead { at: i64, cause: Cause },
+    Cancelled { at: i64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Fresh,
+    Retry,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    host: HostId,
+    claimed: i64,
+}
+
+#[derive(Debug)]
+struct StoredDestination {
+    kept: KeptDestination,
+    removed: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Note {
+    value: Vec<u8>,
+    version: u64,
+    expires: Option<i64>,
+}
+
+impl MemoryQueue {
+    /// An empty queue whose clock starts at `epoch` and runs with tokio's.
+    pub fn new(epoch: Timestamp) -> Self {
+        Self {
+            start: Some(Instant::now()),
+            epoch: epoch.as_millisecond(),
+            tables: Mutex::new(Tables::default()),
+        }
+    }
+
+    /// An empty queue whose clock stands at `epoch` and moves only by [`MemoryQueue::advance`].
+    pub fn stopped(epoch: Timestamp) -> Self {
+        Self { start: None, ..Self::new(epoch) }
+    }
+
+    /// Sets the queue's clock forward, beside tokio's.
+    pub fn advance(&self, by: Duration) {
+        self.lock().ahead += millis::of(by);
+    }
+
+    /// Stores a notification as a producer's own SQL would: nobody has fanned it out.
+    pub fn insert(&self, notification: Notification) {
+        let mut tables = self.lock();
+        tables.store(&notification, None, FanOut::Waiting);
+    }
+
+    /// The tables at the present moment, or none after [`Queue::close`].
+    fn open(&self) -> Result<MutexGuard<'_, Tables>, QueueError> {
+        let mut tables = self.lock();
+        if tables.closed {
+            return Err(QueueError::Unavailable("it is closed".to_owned()));
+        }
+        let run = self.start.map_or(0, |start| start.elapsed().as_millis());
+        let run = i64::try_from(run).unwrap_or(i64::MAX);
+        tables.now = self.epoch.saturating_add(run).saturating_add(tables.ahead);
+        Ok(tables)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
+        let mut tables = self.open()?;
+        Ok(batch.into_iter().map(|item| tables.enqueue(item)).collect())
+    }
+
+    async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
+        let tables = self.open()?;
+        let waiting = tables.notifications.iter().filter(|(_, n)| n.waits());
+        let arrived = waiting
+            .take(limit)
+            .map(|(row, n)| Arrived { row: *row, notification: Ok(n.notification.clone()) });
+        Ok(arrived.collect())
+    }
+
+    async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
+        let mut tables = self.open()?;
+        Ok(routes.into_iter().map(|route| tables.fan_out(route)).sum())
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
+        let mut tables = self.open()?;
+        let mut ids = Vec::new();
+        let mut named = BTreeSet::new();
+        for slots in &claim.slots {
+            if !named.insert(&slots.destination) {
+                continue;
+            }
+            if tables.holds.get(&slots.destination).is_some_and(|until| *until > tables.now) {
+                continue;
+            }
+            for (lane, free) in [(Lane::Fresh, slots.fresh), (Lane::Retry, slots.retries)] {
+                let room = (free as usize).min(MAX_BATCH.saturating_sub(ids.len()));
+                let due = tables.due(&slots.destination, lane);
+                ids.extend(due.into_iter().take(room));
+            }
+        }
+        Ok(ids.into_iter().filter_map(|id| tables.lease(id, claim)).collect())
+    }
+
+    async fn extend(
+        &self,
+        held: &[LeaseKey],
+        lease: Duration,
+    ) -> Result<Vec<LeaseKey>, QueueError> {
+        let mut tables = self.open()?;
+        let due = tables.now + millis::of(lease);
+        let mut lost = Vec::new();
+        for key in held {
+            match tables.held(*key) {
+                Some(delivery) => delivery.due = due,
+                None => lost.push(*key),
+            }
+        }
+        Ok(lost)
+    }
+
+    async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
+        let mut tables = self.open()?;
+        let mut lost = Vec::new();
+        for item in batch {
+            let key = item.key;
+            if !tables.settle(item) {
+                lost.push(key);
+            }
+        }
+        Ok(lost)
+    }
+
+    async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        let mut tables = self.open()?;
+        Ok(ids.iter().map(|id| u64::from(tables.redeliver(id.0))).sum())
+    }
+
+    async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        let mut tables = self.open()?;
+        Ok(ids.iter().map(|id| u64::from(tables.cancel(id.0))).sum())
+    }
+
+    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError> {
+        let tables = self.open()?;
+        let named = tables.live().filter(|(_, d)| destinations.contains(&d.destination));
+        let due = named.map(|(_, d)| {
+            let held = tables.holds.get(&d.destination).copied().unwrap_or(d.due);
+            d.due.max(held)
+        });
+        Ok(due.min().map(|due| millis::duration(due - tables.now)))
+    }
+
+    async fn size(&self) -> Result<u64, QueueError> {
+        let tables = self.open()?;
+        let waiting = tables.notifications.values().filter(|n| n.waits()).count();
+        let size = tables.live().count() + waiting;
+        Ok((size as u64).min(EXACT_SIZE))
+    }
+
+    async fn notification(
+        &self,
+        id: NotificationId,
+    ) -> Result<Option<NotificationRecord>, QueueError> {
+        let tables = self.open()?;
+        let row = tables.ids.get(&id);
+        Ok(row.and_then(|row| Some(tables.notifications.get(row)?.record(*row))))
+    }
+
+    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+        let tables = self.open()?;
+        let below = tables.notifications.range(..page.after.unwrap_or(i64::MAX));
+        let newest = below.rev().take(page.limit as usize).map(|(row, n)| {
+            let mut record = n.record(*row);
+            record.notification.content = bytes::Bytes::new();
+            record
+        });
+        Ok(newest.collect())
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
+        let tables = self.open()?;
+        let below = tables.deliveries.range(..filter.page.after.unwrap_or(i64::MAX));
+        let records = below.rev().filter_map(|(id, delivery)| tables.record(*id, delivery));
+        let wanted = records.filter(|record| {
+            filter.state.is_none_or(|state| state == record.state)
+                && filter.destination.as_ref().is_none_or(|name| *name == record.destination)
+                && filter.notification.is_none_or(|id| id == record.notification)
+                && filter.id.is_none_or(|id| id == record.id)
+        });
+        Ok(wanted.take(filter.page.limit as usize).collect())
+    }
+
+    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, QueueError> {
+        Ok(self.open()?.attempts.get(&id.0).cloned().unwrap_or_default())
+    }
+
+    async fn keep_destinations(&self, destinations: &[KeptDestination]) -> Result<(), QueueError> {
+        let mut tables = self.open()?;
+        let now = tables.now;
+        for stored in tables.destinations.values_mut() {
+            stored.removed = stored.removed.or(Some(now));
+        }
+        for kept in destinations {
+            let stored = StoredDestination { kept: kept.clone(), removed: None };
+            tables.destinations.insert(kept.name.clone(), stored);
+        }
+        Ok(())
+    }
+
+    async fn kept_destinations(&self) -> Result<Vec<KeptDestination>, QueueError> {
+        let tables = self.open()?;
+        let present = tables.destinations.values().filter(|stored| stored.removed.is_none());
+        Ok(present.map(|stored| stored.kept.clone()).collect())
+    }
+
+    async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
+        let mut tables = self.open()?;
+        let before = tables.now - millis::of(after);
+        let orphans = tables.live().filter(|(_, delivery)| {
+            let gone = match tables.destinations.get(&delivery.destination) {
+                Some(stored) => stored.removed,
+                None => Some(delivery.since),
+            };
+            !delivery.is_leased(tables.now) && gone.is_some_and(|gone| gone <= before)
+        });
+        let orphans: Vec<i64> = orphans.map(|(id, _)| id).take(MAX_BATCH).collect();
+        for id in &orphans {
+            tables.bury(*id);
+        }
+        Ok(orphans.len() as u64)
+    }
+
+    async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {
+        let tables = self.open()?;
+        let note = tables.note(slot);
+        Ok(note.map(|note| StateEntry { value: note.value.clone(), version: note.version }))
+    }
+
+    async fn state_set(
+        &self,
+        slot: &Slot,
+        value: &[u8],
+        ttl: Option<Duration>,
+        expected: Option<Option<u64>>,
+    ) -> Result<bool, QueueError> {
+        let mut tables = self.open()?;
+        let present = tables.note(slot).map(|note| note.version);
+        if expected.is_some_and(|expected| expected != present) {
+            return Ok(false);
+        }
+        tables.check_quota(slot, value)?;
+        tables.versions += 1;
+        let expires = ttl.map(|ttl| tables.now + millis::of(ttl));
+        let note = Note { value: value.to_vec(), version: tables.versions, expires };
+        tables.notes.insert((slot.destination.clone(), slot.key.clone()), note);
+        Ok(true)
+    }
+
+    async fn state_remove(&self, slot: &Slot) -> Result<(), QueueError> {
+        self.open()?.notes.remove(&(slot.destination.clone(), slot.key.clone()));
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.lock().closed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conformance::{Stage, Stand};
+
+    #[async_trait]
+    impl Stand for MemoryQueue {
+        fn advance(&self, by: Duration) {
+            Self::advance(self, by);
+        }
+
+        async fn insert(&self, notification: Notification) {
+            Self::insert(self, notification);
+        }
+    }
+
+    async fn stage() -> Stage {
+        let queue = Arc::new(MemoryQueue::stopped(crate::conformance::EPOCH));
+        Stage { queue: Arc::clone(&queue) as Arc<dyn Queue>, stand: queue }
+    }
+
+    conformance!(stage);
+}

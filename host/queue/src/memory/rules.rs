@@ -1,0 +1,363 @@
+//! The queue's rules, one delivery at a time.
+
+use std::collections::BTreeSet;
+
+use postrider_core::delivery::LOST;
+use postrider_core::settle::{Cause, Settlement, Standing};
+use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, Notification};
+
+use super::{FanOut, Held, Lane, Note, State, StoredDelivery, StoredNotification, Tables};
+use crate::digest::digest;
+use crate::{
+    Claim, DeliveryRecord, Enqueue, Enqueued, LEASE_CANCELLED, LEASE_EXPIRED, Lease,
+    MAX_STATE_BYTES, MAX_STATE_KEYS, NotificationRecord, QueueError, Route, Settle, Slot, millis,
+    state_full,
+};
+
+impl Tables {
+    pub(super) fn enqueue(&mut self, item: Enqueue) -> Enqueued {
+        let notification = &item.notification;
+        let by_key = item.idempotency_key.as_ref().and_then(|key| self.keys.get(key));
+        let known = by_key.or_else(|| self.ids.get(&notification.id));
+        if let Some(known) = known.and_then(|row| self.notifications.get(row)) {
+            let id = known.notification.id;
+            return match digest(&known.notification) == digest(notification) {
+                true => Enqueued::Existing { id, deliveries: known.deliveries().unwrap_or(0) },
+                false => Enqueued::Conflict { id },
+            };
+        }
+        let destinations: BTreeSet<String> = item.destinations.into_iter().collect();
+        let deliveries = u32::try_from(destinations.len()).unwrap_or(u32::MAX);
+        let row = self.store(notification, item.idempotency_key, FanOut::Done(deliveries));
+        for destination in destinations {
+            self.deliver(row, destination, Vec::new(), None);
+        }
+        Enqueued::Stored { id: notification.id, deliveries }
+    }
+
+    pub(super) fn store(
+        &mut self,
+        notification: &Notification,
+        key: Option<String>,
+        fan_out: FanOut,
+    ) -> i64 {
+        let row = self.notifications.last_key_value().map_or(1, |(row, _)| row + 1);
+        let mut notification = notification.clone();
+        self.ids.insert(notification.id, row);
+        if let Some(key) = &key {
+            self.keys.insert(key.clone(), row);
+        }
+        notification.time = millis::timestamp(notification.time.as_millisecond());
+        let stored = StoredNotification { notification, idempotency_key: key, fan_out };
+        self.notifications.insert(row, stored);
+        row
+    }
+
+    pub(super) fn fan_out(&mut self, route: Route) -> u64 {
+        let Some(stored) = self.notifications.get_mut(&route.row) else { return 0 };
+        if !stored.waits() {
+            return 0;
+        }
+        match route.destinations {
+            Err(reason) => {
+                stored.fan_out = FanOut::Malformed(reason);
+                0
+            }
+            Ok(destinations) => {
+                let destinations: BTreeSet<String> = destinations.into_iter().collect();
+                let count = destinations.len();
+                stored.fan_out = FanOut::Done(u32::try_from(count).unwrap_or(u32::MAX));
+                for destination in destinations {
+                    self.deliver(route.row, destination, Vec::new(), None);
+                }
+                count as u64
+            }
+        }
+    }
+
+    /// Makes a delivery unless the destination has the notification already. Answers the one it has then.
+    pub(super) fn deliver(
+        &mut self,
+        notification: i64,
+        destination: String,
+        chain: Vec<String>,
+        fallback_of: Option<i64>,
+    ) -> i64 {
+        let mut all = self.deliveries.iter();
+        let same =
+            |d: &StoredDelivery| d.notification == notification && d.destination == destination;
+        if let Some((id, _)) = all.find(|(_, d)| same(d)) {
+            return *id;
+        }
+        let id = self.deliveries.last_key_value().map_or(1, |(id, _)| id + 1);
+        self.pairs.insert((notification, destination.clone()), id);
+        let delivery = StoredDelivery {
+            notification,
+            destination,
+            state: State::Live,
+            lane: Lane::Fresh,
+            due: self.now,
+            token: 0,
+            held: None,
+            attempt: 0,
+            used: 0,
+            lost: 0,
+            parts_done: 0,
+            chain,
+            reason: String::new(),
+            created: self.now,
+            since: self.now,
+            fallback_of,
+            fallback_to: None,
+        };
+        self.deliveries.insert(id, delivery);
+        id
+    }
+
+    pub(super) fn live(&self) -> impl Iterator<Item = (i64, &StoredDelivery)> {
+        self.deliveries.iter().filter(|(_, d)| d.is_live()).map(|(id, d)| (*id, d))
+    }
+
+    pub(super) fn due(&self, destination: &str, lane: Lane) -> Vec<i64> {
+        let lane = self.live().filter(|(_, d)| d.destination == destination && d.lane == lane);
+        let mut due: Vec<_> =
+            lane.filter(|(_, d)| d.due <= self.now).map(|(id, d)| (d.due, id)).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub(super) fn lease(&mut self, id: i64, claim: &Claim) -> Option<Lease> {
+        if self.record_lost(id, LEASE_EXPIRED) {
+            self.deliveries.get_mut(&id)?.lost += 1;
+        }
+        let now = self.now;
+        let delivery = self.deliveries.get_mut(&id)?;
+        delivery.token += 1;
+        delivery.attempt += 1;
+        delivery.held = Some(Held { host: claim.host, claimed: now });
+        delivery.due = now + millis::of(claim.lease);
+        Some(Lease {
+            key: LeaseKey { id: DeliveryId(id), token: delivery.token },
+            destination: delivery.destination.clone(),
+            notification: self.notifications.get(&delivery.notification)?.notification.clone(),
+            attempt: delivery.attempt,
+            standing: Standing {
+                used: delivery.used,
+                lost: delivery.lost,
+                age: millis::duration(now - delivery.since),
+            },
+            parts_done: delivery.parts_done,
+            chain: delivery.chain.clone(),
+        })
+    }
+
+    /// The delivery that a lease is held on, if it still is.
+    pub(super) fn held(&mut self, key: LeaseKey) -> Option<&mut StoredDelivery> {
+        let delivery = self.deliveries.get_mut(&key.id.0)?;
+        let ours = delivery.is_live() && delivery.held.is_some() && delivery.token == key.token;
+        ours.then_some(delivery)
+    }
+
+    pub(super) fn settle(&mut self, item: Settle) -> bool {
+        let (now, id) = (self.now, item.key.id.0);
+        let Some(delivery) = self.held(item.key) else { return false };
+        delivery.held = None;
+        delivery.parts_done = item.parts_done;
+        delivery.reason = item.reason;
+        let released = item.settlement == Settlement::Released;
+        if !released {
+            delivery.lost = 0;
+        }
+        let number = delivery.attempt;
+        let recorded = item.attempt.filter(|_| !released);
+        if recorded.is_none() {
+            // What is not recorded was not tried.
+            delivery.attempt -= 1;
+        }
+        let (notification, destination) = (delivery.notification, delivery.destination.clone());
+        match item.settlement {
+            Settlement::Delivered => delivery.state = State::Delivered { at: now },
+            Settlement::Released => delivery.due = now,
+            Settlement::Dead { cause } => {
+                delivery.state = State::Dead { at: now, cause };
+                let mut chain = item.handover.into_iter();
+                if let Some(first) = chain.next().filter(|first| *first != destination) {
+                    let taker = self.deliver(notification, first, chain.collect(), Some(id));
+                    if let Some(delivery) = self.deliveries.get_mut(&id) {
+                        delivery.fallback_to = Some(taker);
+                    }
+                }
+            }
+            Settlement::Retry { delay, counted, hold } => {
+                delivery.lane = Lane::Retry;
+                delivery.due = now + millis::of(delay);
+                delivery.used += u32::from(counted);
+                if let Some(hold) = hold {
+                    let until = self.holds.entry(destination).or_insert(i64::MIN);
+                    *until = (*until).max(now + millis::of(hold));
+                }
+            }
+        }
+        if let Some(mut attempt) = recorded {
+            attempt.number = number;
+            attempt.started = millis::timestamp(attempt.started.as_millisecond());
+            self.attempts.entry(id).or_default().push(attempt);
+        }
+        true
+    }
+
+    pub(super) fn redeliver(&mut self, id: i64) -> bool {
+        let now = self.now;
+        let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
+        match delivery.state {
+            State::Live => {
+                let waits = delivery.held.is_none() && delivery.due > now;
+                if waits {
+                    delivery.due = now;
+                }
+                waits
+            }
+            State::Dead { .. } | State::Cancelled { .. } => {
+                delivery.state = State::Live;
+                delivery.lane = Lane::Retry;
+                delivery.due = now;
+                delivery.since = now;
+                (delivery.used, delivery.lost) = (0, 0);
+                delivery.reason = String::new();
+                true
+            }
+            State::Delivered { .. } => false,
+        }
+    }
+
+    pub(super) fn cancel(&mut self, id: i64) -> bool {
+        if !self.deliveries.get(&id).is_some_and(StoredDelivery::is_live) {
+            return false;
+        }
+        self.record_lost(id, LEASE_CANCELLED);
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.state = State::Cancelled { at: self.now };
+        }
+        true
+    }
+
+    pub(super) fn bury(&mut self, id: i64) {
+        self.record_lost(id, LEASE_EXPIRED);
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.state = State::Dead { at: self.now, cause: Cause::Orphaned };
+            delivery.reason = crate::ORPHANED.to_owned();
+        }
+    }
+
+    /// Takes a lease that ends without a settlement off its holder. Answers whether there was one.
+    pub(super) fn record_lost(&mut self, id: i64, reason: &str) -> bool {
+        let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
+        let Some(held) = delivery.held.take() else { return false };
+        self.attempts.entry(id).or_default().push(Attempt {
+            number: delivery.attempt,
+            started: millis::timestamp(held.claimed),
+            duration: millis::duration(self.now - held.claimed),
+            outcome: LOST.to_owned(),
+            reason: reason.to_owned(),
+            plugin: String::new(),
+            host: held.host,
+        });
+        true
+    }
+
+    pub(super) fn record(&self, id: i64, delivery: &StoredDelivery) -> Option<DeliveryRecord> {
+        let notification = &self.notifications.get(&delivery.notification)?.notification;
+        let (finished, cause) = match delivery.state {
+            State::Live => (None, None),
+            State::Delivered { at } | State::Cancelled { at } => (Some(at), None),
+            State::Dead { at, cause } => (Some(at), Some(cause.name().to_owned())),
+        };
+        Some(DeliveryRecord {
+            id: DeliveryId(id),
+            notification: notification.id,
+            kind: notification.kind.clone(),
+            destination: delivery.destination.clone(),
+            state: delivery.shown_state(self.now),
+            attempts: delivery.attempt,
+            created: millis::timestamp(delivery.created),
+            due: delivery.is_live().then(|| millis::timestamp(delivery.due)),
+            finished: finished.map(millis::timestamp),
+            reason: delivery.reason.clone(),
+            cause,
+            fallback_of: delivery.fallback_of.map(DeliveryId),
+            fallback_to: delivery.fallback_to.map(DeliveryId),
+        })
+    }
+
+    pub(super) fn note(&self, slot: &Slot) -> Option<&Note> {
+        let note = self.notes.get(&(slot.destination.clone(), slot.key.clone()))?;
+        (!note.is_expired(self.now)).then_some(note)
+    }
+
+    pub(super) fn check_quota(&self, slot: &Slot, value: &[u8]) -> Result<(), QueueError> {
+        let others = self.notes.iter().filter(|((destination, key), note)| {
+            *destination == slot.destination && *key != slot.key && !note.is_expired(self.now)
+        });
+        let (mut keys, mut bytes) = (1, slot.key.len() + value.len());
+        for ((_, key), note) in others {
+            keys += 1;
+            bytes += key.len() + note.value.len();
+        }
+        match keys > MAX_STATE_KEYS || bytes as u64 > MAX_STATE_BYTES {
+            true => Err(state_full(&slot.destination)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StoredNotification {
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.fan_out, FanOut::Waiting)
+    }
+
+    pub(super) fn deliveries(&self) -> Option<u32> {
+        match self.fan_out {
+            FanOut::Done(count) => Some(count),
+            FanOut::Waiting | FanOut::Malformed(_) => None,
+        }
+    }
+
+    pub(super) fn record(&self, row: i64) -> NotificationRecord {
+        NotificationRecord {
+            row,
+            notification: self.notification.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+            deliveries: self.deliveries(),
+            malformed: match &self.fan_out {
+                FanOut::Malformed(reason) => Some(reason.clone()),
+                FanOut::Waiting | FanOut::Done(_) => None,
+            },
+        }
+    }
+}
+
+impl StoredDelivery {
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state, State::Live)
+    }
+
+    pub(super) fn is_leased(&self, now: i64) -> bool {
+        self.is_live() && self.held.is_some() && self.due > now
+    }
+
+    pub(super) fn shown_state(&self, now: i64) -> DeliveryState {
+        match self.state {
+            State::Live if self.is_leased(now) => DeliveryState::Leased,
+            State::Live => DeliveryState::Pending,
+            State::Delivered { .. } => DeliveryState::Delivered,
+            State::Dead { .. } => DeliveryState::Dead,
+            State::Cancelled { .. } => DeliveryState::Cancelled,
+        }
+    }
+}
+
+impl Note {
+    pub(super) fn is_expired(&self, now: i64) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
