@@ -1,5 +1,7 @@
 //! The daemon of postrider, as a library; `main.rs` is thin.
 //!
+//! - [`app`]: opens everything, serves, closes.
+//! - [`api`]: the HTTP API.
 //! - [`config`]: settings from file, environment and flags.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`plugins`]: the plugins directory, which becomes the registry.
@@ -8,6 +10,8 @@
 //! - [`cli`]: the command line.
 //! - [`logs`]: the daemon's log.
 
+pub mod api;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dispatcher;

@@ -41,6 +41,8 @@ pub struct Entry {
     pub text: String,
     /// SHA-256 of the module that it uses; empty where it has none.
     pub module: String,
+    /// Of text, module and secrets: what is the same need not be bound again.
+    pub fingerprint: String,
     pub status: Status,
     /// Why its file or its module that lies there now is not the one in force.
     pub problem: Option<String>,
@@ -58,6 +60,22 @@ pub enum Status {
     Parked(String),
     /// Its `configure` said no or refused: it gets none.
     Off(String),
+}
+
+impl Entry {
+    /// The same entry with another problem.
+    pub fn with_problem(&self, problem: Option<String>) -> Self {
+        Self {
+            spec: self.spec.clone(),
+            text: self.text.clone(),
+            module: self.module.clone(),
+            fingerprint: self.fingerprint.clone(),
+            status: self.status.clone(),
+            problem,
+            notifier: self.notifier.clone(),
+            since: self.since,
+        }
+    }
 }
 
 impl Status {
@@ -131,10 +149,14 @@ pub fn clash<'a>(name: &str, others: impl Iterator<Item = &'a String>) -> Result
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub fn entry(name: &str, text: &str, notifier: Option<Arc<dyn NotifierCall>>) -> Arc<Entry> {
+    pub(crate) fn entry(
+        name: &str,
+        text: &str,
+        notifier: Option<Arc<dyn NotifierCall>>,
+    ) -> Arc<Entry> {
         let status = match &notifier {
             Some(_) => Status::Ready,
             None => Status::Parked("no module".into()),
@@ -143,6 +165,7 @@ pub mod tests {
             spec: Destination::parse(name, text).unwrap(),
             text: text.into(),
             module: String::new(),
+            fingerprint: String::new(),
             status,
             problem: None,
             notifier,
@@ -172,6 +195,7 @@ pub mod tests {
             spec: off.spec.clone(),
             text: String::new(),
             module: String::new(),
+            fingerprint: String::new(),
             problem: None,
             notifier: None,
             since: Timestamp::UNIX_EPOCH,

@@ -1,12 +1,25 @@
 //! The command line.
+//!
+//! - `client`: commands that ask a running daemon go through its API.
+//! - `check`: `plugin check`, without a daemon.
+//! - `send`: `send`.
+//! - `show`: lists and single things, as tables or JSON.
 
 mod check;
+mod client;
+mod send;
+mod show;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Flags};
+use crate::plugins::secrets::Sources;
+use client::Client;
 
 /// A notifier daemon with a durable queue and sandboxed WebAssembly notifiers.
 #[derive(Parser)]
@@ -18,9 +31,96 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the daemon until SIGTERM or SIGINT.
+    Serve(ServeFlags),
+    /// Hands a notification in and prints its id.
+    Send {
+        #[command(flatten)]
+        notification: send::Given,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Looks at notifications.
+    #[command(subcommand)]
+    Notification(NotificationCommand),
+    /// Looks at deliveries.
+    #[command(subcommand)]
+    Delivery(DeliveryCommand),
     /// Looks at notifier modules.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Looks at destinations.
+    #[command(subcommand)]
+    Destination(DestinationCommand),
+}
+
+#[derive(Args, Default)]
+struct ServeFlags {
+    /// Settings file, TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the daemon keeps what is its own [default: data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where modules and destinations are dropped [default: <data-dir>/plugins].
+    #[arg(long, value_name = "DIR")]
+    plugins_dir: Option<PathBuf>,
+    /// The queue's database [default: sqlite:<data-dir>/postrider.db].
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Address of the API [default: 127.0.0.1:7411].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+/// Where the daemon is, and how to answer.
+#[derive(Args)]
+struct To {
+    /// The daemon's URL [default: `$POSTRIDER_URL`, else the configured listen address].
+    #[arg(long)]
+    url: Option<String>,
+    /// Answers in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum NotificationCommand {
+    /// Lists the newest.
+    List {
+        #[command(flatten)]
+        page: PageFlags,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Shows one with its deliveries and every attempt.
+    Show {
+        id: String,
+        #[command(flatten)]
+        to: To,
+    },
+}
+
+#[derive(Subcommand)]
+enum DeliveryCommand {
+    /// Lists the newest.
+    List {
+        /// pending, leased, delivered, dead or cancelled.
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long)]
+        destination: Option<String>,
+        #[command(flatten)]
+        page: PageFlags,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Shows one with every attempt.
+    Show {
+        id: i64,
+        #[command(flatten)]
+        to: To,
+    },
 }
 
 #[derive(Subcommand)]
@@ -33,19 +133,119 @@ enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Lists the modules that the daemon knows, and what is wrong with files that are not in force.
+    List {
+        #[command(flatten)]
+        to: To,
+    },
+}
+
+#[derive(Subcommand)]
+enum DestinationCommand {
+    /// Lists the destinations that the daemon knows, and what is wrong with files that are not in force.
+    List {
+        #[command(flatten)]
+        to: To,
+    },
+}
+
+#[derive(Args)]
+struct PageFlags {
+    /// Most rows.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    /// The `next` of the page before.
+    #[arg(long)]
+    after: Option<String>,
 }
 
 /// Runs one command. Errors go to standard error, in one line.
 pub async fn run() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Plugin(PluginCommand::Check { file, json }) => check::run(&file, json).await,
-    };
-    match done {
+    match command(Arguments::parse().command).await {
         Ok(code) => code,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
             let _closed = writeln!(std::io::stderr(), "postrider: {error:#}").is_err();
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn command(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(flags) => serve(flags).await?,
+        Command::Send { notification, to } => {
+            send::run(&to.client()?, notification, to.json).await?;
+        }
+        Command::Notification(NotificationCommand::List { page, to }) => {
+            let found = to.client()?.get("/v1/notifications", &page.query()).await?;
+            show::list(&found, to.json, &["id", "type", "source", "subject", "time"])?;
+        }
+        Command::Notification(NotificationCommand::Show { id, to }) => {
+            let found = to.client()?.get(&format!("/v1/notifications/{id}"), &[]).await?;
+            show::notification(&found, to.json)?;
+        }
+        Command::Delivery(DeliveryCommand::List { state, destination, page, to }) => {
+            let mut query = page.query();
+            query.extend(state.map(|s| ("state", s)));
+            query.extend(destination.map(|d| ("destination", d)));
+            let found = to.client()?.get("/v1/deliveries", &query).await?;
+            let columns = ["id", "type", "destination", "state", "attempts", "due", "reason"];
+            show::list(&found, to.json, &columns)?;
+        }
+        Command::Delivery(DeliveryCommand::Show { id, to }) => {
+            let found = to.client()?.get(&format!("/v1/deliveries/{id}"), &[]).await?;
+            show::delivery(&found, to.json)?;
+        }
+        Command::Plugin(PluginCommand::Check { file, json }) => {
+            return check::run(&file, json).await;
+        }
+        Command::Plugin(PluginCommand::List { to }) => {
+            let found = to.client()?.get("/v1/plugins", &[]).await?;
+            show::list(&found, to.json, &["name", "version", "state", "sha256", "problem"])?;
+        }
+        Command::Destination(DestinationCommand::List { to }) => {
+            let found = to.client()?.get("/v1/destinations", &[]).await?;
+            show::list(&found, to.json, &["name", "plugin", "state", "reason", "problem"])?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(flags: ServeFlags) -> Result<()> {
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let flags = Flags {
+        config: flags.config,
+        data_dir: flags.data_dir,
+        plugins_dir: flags.plugins_dir,
+        database: flags.database,
+        listen: flags.listen,
+    };
+    let config = Config::load(&flags, &environment)?;
+    crate::logs::start(config.log_format, &config.log_level);
+    let environment: std::collections::BTreeMap<String, String> = environment.into_iter().collect();
+    let credentials = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    crate::app::serve(config, Sources { environment, credentials }).await
+}
+
+impl To {
+    fn client(&self) -> Result<Client> {
+        let environment: Vec<(String, String)> = std::env::vars().collect();
+        let from_environment = environment.iter().find(|(name, _)| name == "POSTRIDER_URL");
+        match self.url.clone().or_else(|| from_environment.map(|(_, url)| url.clone())) {
+            Some(url) => Client::new(&url),
+            None => {
+                let config = Config::load(&Flags::default(), &environment)?;
+                Client::new(&format!("http://{}", config.listen))
+            }
+        }
+    }
+}
+
+impl PageFlags {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("limit", self.limit.to_string())];
+        query.extend(self.after.clone().map(|after| ("after", after)));
+        query
     }
 }

@@ -1,0 +1,108 @@
+//! The HTTP API, version 1.
+//!
+//! - [`notifications`]: taking them in, and looking at them.
+//! - [`deliveries`]: where they stand, with every attempt.
+//! - [`registry`]: plugins and destinations in force.
+//! - [`problem`]: errors as `application/problem+json`.
+//! - [`view`]: the JSON of what is stored.
+
+pub mod deliveries;
+pub mod notifications;
+pub mod problem;
+pub mod registry;
+pub mod view;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use jiff::Timestamp;
+use postrider_queue::Queue;
+use serde_json::{Value, json};
+
+use crate::dispatcher::Waker;
+use crate::registry::SharedRegistry;
+use problem::Problem;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Api {
+    pub queue: Arc<dyn Queue>,
+    pub registry: Arc<SharedRegistry>,
+    pub waker: Waker,
+    /// Largest request body, in bytes.
+    pub max_body: usize,
+    pub now: fn() -> Timestamp,
+    pub new_id: fn() -> uuid::Uuid,
+}
+
+/// Rows of a list, unless the caller asks for fewer.
+pub const PAGE: u32 = 100;
+/// Most rows of a list.
+pub const MAX_PAGE: u32 = 1_000;
+
+/// The routes.
+pub fn router(api: Api) -> Router {
+    Router::new()
+        .route("/v1/notifications", get(notifications::list).post(notifications::create))
+        .route("/v1/notifications/{id}", get(notifications::show))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/{id}", get(deliveries::show))
+        .route("/v1/plugins", get(registry::plugins))
+        .route("/v1/destinations", get(registry::destinations))
+        .route("/healthz", get(health))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        // The handlers read bodies themselves, so that a large one gets an answer that says the limit.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(api)
+}
+
+/// The health report of the 2015 notifier, with the queue's size.
+async fn health(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+    let size = api.queue.size().await?;
+    Ok(Json(json!({"essential": false, "healthy": true, "details": {"queue_size": size}})))
+}
+
+async fn no_such_path() -> Problem {
+    Problem::not_found("there is nothing at this path; the API's paths begin with /v1/")
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+
+/// A list's envelope: `next` is the cursor for `after`, none on the last page.
+fn list(items: Vec<Value>, limit: u32, last: Option<i64>) -> Json<Value> {
+    let full = items.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = last.filter(|_| full).map(|row| row.to_string());
+    Json(json!({"items": items, "next": next}))
+}
+
+/// `limit` and `after` of a list, as the query has them.
+#[derive(serde::Deserialize, Default)]
+pub struct Paging {
+    limit: Option<String>,
+    after: Option<String>,
+}
+
+impl Paging {
+    fn page(&self) -> Result<postrider_queue::Page, Problem> {
+        let limit = match &self.limit {
+            None => PAGE,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit)).ok_or_else(
+                    || Problem::field("limit", &format!("must be a number from 1 to {MAX_PAGE}")),
+                )?
+            }
+        };
+        let after = match &self.after {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_any| {
+                Problem::field("after", "must be the `next` of the page before")
+            })?),
+        };
+        Ok(postrider_queue::Page { after, limit })
+    }
+}

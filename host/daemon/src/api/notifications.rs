@@ -1,0 +1,201 @@
+//! Taking notifications in, and looking at them.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use postrider_core::suggest;
+use postrider_core::{Draft, NotificationId};
+use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Page};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::problem::Problem;
+use super::{Api, MAX_PAGE, Paging, deliveries, list as envelope, view};
+
+/// The body of `POST /v1/notifications`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    subject: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// Any JSON, kept byte for byte.
+    #[serde(default)]
+    content: Option<Box<RawValue>>,
+    #[serde(default)]
+    content_text: Option<String>,
+    #[serde(default)]
+    content_base64: Option<String>,
+    #[serde(default)]
+    content_type: Option<String>,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+}
+
+/// `POST /v1/notifications`: 201 after the commit, 200 for one that came before under the same key.
+pub async fn create(
+    State(api): State<Api>,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let body = read(body, api.max_body).await?;
+    let draft = parse(&body)?;
+    let idempotency_key = draft.idempotency_key.clone();
+    let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
+    let destinations = api.registry.load().route(&notification);
+    let item = Enqueue { notification, idempotency_key, destinations };
+    let answers = api.queue.enqueue(vec![item]).await?;
+    match answers.into_iter().next() {
+        Some(Enqueued::Stored { id, deliveries }) => {
+            api.waker.wake();
+            Ok((StatusCode::CREATED, Json(json!({"id": id, "deliveries": deliveries}))))
+        }
+        Some(Enqueued::Existing { id, deliveries }) => {
+            Ok((StatusCode::OK, Json(json!({"id": id, "deliveries": deliveries}))))
+        }
+        Some(Enqueued::Conflict { id }) => Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("idempotency_key: was used before, for another notification ({id})"),
+        )),
+        None => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the queue gave no answer")),
+    }
+}
+
+/// `GET /v1/notifications`: newest first, without content.
+pub async fn list(
+    State(api): State<Api>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Value>, Problem> {
+    let page = paging.page()?;
+    let records = api.queue.notifications(&page).await?;
+    let last = records.last().map(|record| record.row);
+    let items = records.iter().map(|record| Value::Object(view::notification(record)));
+    Ok(envelope(items.collect(), page.limit, last))
+}
+
+/// `GET /v1/notifications/{id}`: with its content, deliveries and attempts.
+pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let id: NotificationId =
+        id.parse().map_err(|_any| Problem::field("id", "is not the UUID of a notification"))?;
+    let Some(record) = api.queue.notification(id).await? else {
+        return Err(Problem::not_found(format!("there is no notification {id}")));
+    };
+    let page = Page { after: None, limit: MAX_PAGE };
+    let filter =
+        DeliveryFilter { state: None, destination: None, notification: Some(id), id: None, page };
+    let mut all = Vec::new();
+    for delivery in api.queue.deliveries(&filter).await? {
+        all.push(deliveries::with_attempts(&api, &delivery).await?);
+    }
+    let mut shown = view::notification(&record);
+    let (name, content) = view::content(&record.notification);
+    shown.insert(name.to_owned(), content);
+    shown.insert("deliveries".to_owned(), all.into());
+    Ok(Json(Value::Object(shown)))
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    to_bytes(body, limit).await.map_err(|error| {
+        use std::error::Error as _;
+        let too_large = error.source().is_some_and(|s| s.is::<http_body_util::LengthLimitError>());
+        if too_large {
+            let detail = format!("the body is larger than {limit} bytes (max_body)");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "the body ended before its length")
+        }
+    })
+}
+
+fn parse(body: &[u8]) -> Result<Draft, Problem> {
+    let body: Given = serde_json::from_slice(body).map_err(|error| {
+        let message = suggest::reword(error.to_string().as_str());
+        let detail = format!("the body is not a notification in JSON: {message}");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    let (content, content_type) = match (body.content, body.content_text, body.content_base64) {
+        (None, None, None) => (Bytes::new(), "application/json"),
+        (Some(json), None, None) => (Bytes::from(json.get().to_owned()), "application/json"),
+        (None, Some(text), None) => (Bytes::from(text), "text/plain; charset=utf-8"),
+        (None, None, Some(text)) => {
+            let bytes = STANDARD.decode(text).map_err(|error| {
+                Problem::field("content_base64", &format!("is not base64: {error}"))
+            })?;
+            (Bytes::from(bytes), "application/octet-stream")
+        }
+        (Some(_), _, _) | (None, Some(_), Some(_)) => {
+            return Err(Problem::field(
+                "content",
+                "only one of content, content_text and content_base64 can be given",
+            ));
+        }
+    };
+    Ok(Draft {
+        kind: body.kind.unwrap_or_default(),
+        source: body.source.unwrap_or_default(),
+        subject: body.subject,
+        labels: body.labels,
+        content_type: body.content_type.unwrap_or_else(|| content_type.to_owned()),
+        content,
+        idempotency_key: body.idempotency_key,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+    use axum::response::IntoResponse;
+
+    async fn refused(body: &str) -> String {
+        let problem = match parse(body.as_bytes()) {
+            Err(problem) => problem,
+            Ok(draft) => draft
+                .accept(NotificationId(uuid::Uuid::nil()), jiff::Timestamp::UNIX_EPOCH)
+                .map(|_| ())
+                .unwrap_err()
+                .into(),
+        };
+        let response = problem.into_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn json_content_is_kept_byte_for_byte() {
+        let draft = parse(br#"{"type":"x","content":{"b": 1.50,  "a":[1]}}"#).unwrap();
+        assert_eq!(draft.content, r#"{"b": 1.50,  "a":[1]}"#);
+        assert_eq!(draft.content_type, "application/json");
+    }
+
+    #[tokio::test]
+    async fn bad_bodies_name_the_field() {
+        for (body, expected) in [
+            ("hello", "not a notification in JSON: expected value at line 1"),
+            (r#"{"typ":"x"}"#, r#"unknown key \"typ\"; did you mean \"type\"?"#),
+            (r#"{}"#, r#""field":"type""#),
+            (r#"{"type":"x","content":1,"content_text":"y"}"#, "only one of content, content_text"),
+            (r#"{"type":"x","content_base64":"?"}"#, "is not base64"),
+            (
+                r#"{"type":"x","labels":{"a":"\u0007"}}"#,
+                "labels.a: must not contain the control character",
+            ),
+            (r#"{"type":"x","labels":{"a":1}}"#, "expected a string"),
+        ] {
+            let error = refused(body).await;
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+}

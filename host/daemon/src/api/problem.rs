@@ -1,0 +1,69 @@
+//! Errors as `application/problem+json` (RFC 9457): what is wrong, and which field.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use postrider_core::notification::InvalidNotification;
+use postrider_queue::QueueError;
+use serde_json::json;
+
+/// Seconds after which a caller may try again while the queue is unavailable.
+const RETRY_AFTER: &str = "2";
+
+/// One answer that is no success.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    field: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), field: None }
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// A field of the request that is not what it must be.
+    pub fn field(field: &str, detail: &str) -> Self {
+        let detail = format!("{field}: {detail}");
+        Self { status: StatusCode::BAD_REQUEST, detail, field: Some(field.to_owned()) }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let mut body =
+            json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
+        if let (Some(field), Some(body)) = (self.field, body.as_object_mut()) {
+            body.insert("field".to_owned(), field.into());
+        }
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.status, kind, body.to_string()).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let retry = header::HeaderValue::from_static(RETRY_AFTER);
+            response.headers_mut().insert(header::RETRY_AFTER, retry);
+        }
+        response
+    }
+}
+
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        let status = match error {
+            QueueError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            QueueError::StateFull(_) | QueueError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        tracing::error!(%error, "a request could not be served");
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<InvalidNotification> for Problem {
+    fn from(error: InvalidNotification) -> Self {
+        Self::field(&error.field, &error.problem)
+    }
+}

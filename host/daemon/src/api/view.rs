@@ -1,0 +1,68 @@
+//! The JSON of what is stored.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use postrider_core::{Attempt, Notification};
+use postrider_queue::{DeliveryRecord, NotificationRecord};
+use serde_json::{Map, Value, json};
+
+/// A notification without its content.
+pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
+    let n = &record.notification;
+    let fields = [
+        ("id", json!(n.id)),
+        ("type", json!(n.kind)),
+        ("source", json!(n.source)),
+        ("subject", json!(n.subject)),
+        ("labels", json!(n.labels)),
+        ("content_type", json!(n.content_type)),
+        ("time", json!(n.time)),
+        ("idempotency_key", json!(record.idempotency_key)),
+        ("malformed", json!(record.malformed)),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+/// The content under the name that a producer would send it by.
+pub fn content(n: &Notification) -> (&'static str, Value) {
+    let is_json =
+        n.content_type.starts_with("application/json") || n.content_type.contains("+json");
+    if is_json && let Ok(value) = serde_json::from_slice(&n.content) {
+        return ("content", value);
+    }
+    match std::str::from_utf8(&n.content) {
+        Ok(text) => ("content_text", json!(text)),
+        Err(_binary) => ("content_base64", json!(STANDARD.encode(&n.content))),
+    }
+}
+
+pub fn delivery(record: &DeliveryRecord) -> Map<String, Value> {
+    let fields = [
+        ("id", json!(record.id)),
+        ("notification", json!(record.notification)),
+        ("type", json!(record.kind)),
+        ("destination", json!(record.destination)),
+        ("state", json!(record.state)),
+        ("attempts", json!(record.attempts)),
+        ("created", json!(record.created)),
+        ("due", json!(record.due)),
+        ("finished", json!(record.finished)),
+        ("reason", json!(record.reason)),
+        ("cause", json!(record.cause)),
+        ("fallback_of", json!(record.fallback_of)),
+        ("fallback_to", json!(record.fallback_to)),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+pub fn attempt(attempt: &Attempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "started": attempt.started,
+        "duration_ms": attempt.duration.as_secs_f64() * 1_000.0,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "plugin": attempt.plugin,
+        "host": attempt.host,
+    })
+}

@@ -1,0 +1,171 @@
+//! The daemon whole: opens what it needs in order, serves until it is told to stop, and closes in reverse.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use postrider_core::HostId;
+use postrider_queue::{Queue, SqliteOptions, SqliteQueue};
+use postrider_sandbox::{Sandbox, SandboxConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::api::{self, Api};
+use crate::config::{Config, Database};
+use crate::dispatcher::{Dispatcher, Options, Waker};
+use crate::notifier::QueueState;
+use crate::plugins::kept::KeptModules;
+use crate::plugins::reload::{Memory, Reloader};
+use crate::plugins::secrets::Sources;
+use crate::plugins::watcher::Watcher;
+use crate::registry::SharedRegistry;
+
+/// Longest wait for open API connections at the end; nothing unanswered is accepted.
+const API_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub async fn serve(config: Config, sources: Sources) -> Result<()> {
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    let host = HostId(new_identity());
+    create_directory(&config.data_dir)?;
+    create_directory(&config.plugins_dir)?;
+    let queue = open_queue(&config.database).await?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; is another postrider running? choose another --listen",
+            config.listen
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let sandbox = Sandbox::new(SandboxConfig {
+        cache_dir: config.data_dir.join("cache"),
+        instances: postrider_sandbox::sandbox::DEFAULT_INSTANCES,
+        own: vec![address],
+        threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+    })?;
+    let registry = Arc::new(SharedRegistry::default());
+    let waker = Waker::default();
+    let modules = KeptModules::open(&config.data_dir.join("modules"))
+        .with_context(|| format!("cannot use {}", config.data_dir.join("modules").display()))?;
+    let mut reloader = Reloader {
+        sandbox,
+        state: Arc::new(QueueState(queue.clone())),
+        queue: queue.clone(),
+        registry: registry.clone(),
+        waker: waker.clone(),
+        directory: config.plugins_dir.clone(),
+        modules,
+        sources,
+        now,
+        memory: Memory::default(),
+    };
+    // Watched before the first look, so that nothing falls between.
+    let watcher = Watcher::new(&config.plugins_dir);
+    look_on_hangup(&watcher)?;
+    reloader.recall().await.context("cannot read the destinations of the last run")?;
+    reloader.look().await;
+
+    let options = Options {
+        host,
+        lease: config.lease,
+        grace: config.grace,
+        orphan_after: config.orphan_after,
+        now,
+        dice,
+    };
+    let dispatcher = Dispatcher::new(queue.clone(), registry.clone(), waker.clone(), options);
+    let dispatching = tokio::spawn(dispatcher.run(stop.clone()));
+    let reloading = tokio::spawn(reloader.run(watcher, stop.clone()));
+    let api = Api { queue: queue.clone(), registry, waker, max_body: config.max_body, now, new_id };
+    let serving = tokio::spawn(serve_api(listener, api, stop.clone()));
+    tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at http://{address}");
+
+    stop.cancelled().await;
+    tracing::info!("stopping");
+    dispatching.await.context("the dispatcher failed")?;
+    serving.await.context("the API failed")??;
+    reloading.await.context("the reload failed")?;
+    queue.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<()> {
+    let stopping = stop.clone();
+    let serving = axum::serve(listener, api::router(api))
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
+    tokio::select! {
+        served = serving.into_future() => served.context("the API stopped"),
+        // A client that keeps its connection open must not keep the daemon.
+        () = async { stop.cancelled().await; tokio::time::sleep(API_GRACE).await } => Ok(()),
+    }
+}
+
+async fn open_queue(database: &Database) -> Result<Arc<dyn Queue>> {
+    match database {
+        Database::Sqlite(path) => {
+            if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+                create_directory(directory)?;
+            }
+            Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
+        }
+    }
+}
+
+fn create_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| {
+        format!(
+            "cannot create the directory {}; choose another --data-dir or make it writable",
+            path.display()
+        )
+    })
+}
+
+fn stop_on_signals(stop: &CancellationToken) -> Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                stop.cancel();
+            }
+        });
+    }
+    Ok(())
+}
+
+/// SIGHUP asks for a look at the plugins directory.
+fn look_on_hangup(watcher: &Watcher) -> Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    let hinter = watcher.hinter();
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            hinter.notify_one();
+        }
+    });
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon's clock is read here and passed on")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "ids are made here and passed on")]
+fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+#[expect(clippy::disallowed_methods, reason = "an identity for each process is made here")]
+fn new_identity() -> Uuid {
+    Uuid::new_v4()
+}
+
+fn dice() -> f64 {
+    rand::random()
+}

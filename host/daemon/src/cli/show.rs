@@ -1,0 +1,106 @@
+//! Answers of the API as tables, or as the JSON that they are.
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// Prints a list: these columns of each item.
+pub(super) fn list(found: &Value, as_json: bool, columns: &[&str]) -> Result<()> {
+    if as_json {
+        return print(&format!("{found:#}\n"));
+    }
+    let items = found.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut text = table(items, columns);
+    if let Some(next) = found.get("next").and_then(Value::as_str) {
+        text += &format!("more with --after {next}\n");
+    }
+    print(&text)
+}
+
+/// Prints a notification with its deliveries.
+pub(super) fn notification(found: &Value, as_json: bool) -> Result<()> {
+    if as_json {
+        return print(&format!("{found:#}\n"));
+    }
+    let mut text = fields(found, &["deliveries"]);
+    let deliveries = found.get("deliveries").and_then(Value::as_array);
+    for delivery in deliveries.map(Vec::as_slice).unwrap_or_default() {
+        text += &format!("\n{}", delivery_text(delivery));
+    }
+    print(&text)
+}
+
+/// Prints a delivery with every attempt.
+pub(super) fn delivery(found: &Value, as_json: bool) -> Result<()> {
+    if as_json {
+        return print(&format!("{found:#}\n"));
+    }
+    print(&delivery_text(found))
+}
+
+fn delivery_text(delivery: &Value) -> String {
+    let attempts = delivery.get("history").and_then(Value::as_array);
+    let attempts = attempts.map(Vec::as_slice).unwrap_or_default();
+    let columns = ["number", "started", "duration_ms", "outcome", "reason", "plugin"];
+    let mut text = fields(delivery, &["history", "attempts"]);
+    if !attempts.is_empty() {
+        text += &table(attempts, &columns);
+    }
+    text
+}
+
+fn fields(of: &Value, but: &[&str]) -> String {
+    let all = of.as_object().into_iter().flatten();
+    let shown =
+        all.filter(|(name, value)| !but.contains(&name.as_str()) && !cell(value).is_empty());
+    shown.map(|(name, value)| format!("{name:<16} {}\n", cell(value))).collect()
+}
+
+fn table(items: &[Value], columns: &[&str]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(columns.iter().map(|column| column.to_uppercase()));
+    for item in items {
+        table.add_row(columns.iter().map(|column| cell(item.get(column).unwrap_or(&Value::Null))));
+    }
+    format!("{table}\n")
+}
+
+/// A value on a terminal: what producers and plugins wrote cannot move the cursor.
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever read us has seen enough, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(cell(&json!("a\u{1b}[2Jb")), "a [2Jb");
+    }
+
+    #[test]
+    fn a_list_has_its_columns() {
+        let text = table(&[json!({"name": "a", "state": "ready"})], &["name", "state"]);
+        assert!(text.contains("NAME") && text.contains("ready"), "{text}");
+    }
+}
