@@ -18,10 +18,34 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Finds the root by this package's place in it, and the target directory by the environment.
     pub(crate) fn locate() -> Result<Self> {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // What cargo says now, not when this was built: clones that share a target directory share this binary.
+        let package = variable("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = package.parent().context("the xtask package lies in no workspace")?.to_owned();
         let target_dir = target_dir(&root, variable)?;
-        Ok(Self { root, target_dir })
+        let workspace = Self { root, target_dir };
+        workspace.take_over()?;
+        Ok(workspace)
+    }
+
+    /// Makes cargo look at this clone's sources when another clone used the target directory last.
+    ///
+    /// Cargo knows a package of a workspace by its place in it and a change by the time of a file, so it would take
+    /// what another clone built for ours wherever our files are older.
+    fn take_over(&self) -> Result<()> {
+        let mark = self.target_dir.join(".workspace");
+        let ours = self.root.as_os_str().as_encoded_bytes();
+        if std::fs::read(&mark).is_ok_and(|last| last == ours) {
+            return Ok(());
+        }
+        let now =
+            std::time::SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
+        let now = std::time::SystemTime::UNIX_EPOCH + now;
+        for room in ["host", "plugins", "tests", "wit", "xtask"] {
+            touch(&self.root.join(room), now)?;
+        }
+        std::fs::create_dir_all(&self.target_dir)?;
+        std::fs::write(&mark, ours).with_context(|| format!("cannot write {}", mark.display()))
     }
 
     /// A cargo command for this workspace.
@@ -30,6 +54,19 @@ impl Workspace {
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target_dir).arg(subcommand);
         cargo
     }
+}
+
+/// Gives every file below a directory this time of change.
+fn touch(directory: &Path, now: std::time::SystemTime) -> Result<()> {
+    for item in std::fs::read_dir(directory).with_context(|| format!("{}", directory.display()))? {
+        let item = item?;
+        if item.file_type()?.is_dir() {
+            touch(&item.path(), now)?;
+        } else if item.file_type()?.is_file() {
+            std::fs::File::options().append(true).open(item.path())?.set_modified(now)?;
+        }
+    }
+    Ok(())
 }
 
 /// The target directory of the builds that this tool starts.
