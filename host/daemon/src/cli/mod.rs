@@ -62,10 +62,10 @@ struct ServeFlags {
     /// Where the daemon keeps what is its own [default: data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where modules and destinations are dropped [default: <data-dir>/plugins].
+    /// Where modules and destinations are dropped [default: `plugins` in the data directory].
     #[arg(long, value_name = "DIR")]
     plugins_dir: Option<PathBuf>,
-    /// The queue's database [default: sqlite:<data-dir>/postrider.db].
+    /// The queue's database [default: `sqlite:` and `postrider.db` in the data directory].
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// Address of the API [default: 127.0.0.1:7411].
