@@ -13,7 +13,7 @@ use sha2::Sha256;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::binding::{Binding, StateAccess};
-use crate::bindings::postrider::notifier::host::{Algorithm, Level as GuestLevel};
+use crate::bindings::postrider::notifier::host::{Algorithm, Level as GuestLevel, SignError};
 use crate::bindings::postrider::notifier::http::{HttpError, Request, Response};
 use crate::bindings::postrider::notifier::state::{Entry, StateError as GuestStateError};
 use crate::bindings::postrider::notifier::{host, http as http_import, state};
@@ -62,11 +62,10 @@ impl host::Host for Context {
         secret: String,
         algorithm: Algorithm,
         data: Vec<u8>,
-    ) -> Result<Vec<u8>, String> {
-        let Some(value) = self.binding.secrets.get(&secret) else {
-            return Err(format!("secret \"{secret}\" is not defined; add it under [secrets]"));
-        };
-        sign(value, algorithm, &data).map_err(|problem| format!("secret \"{secret}\" {problem}"))
+    ) -> Result<Vec<u8>, SignError> {
+        let value = self.binding.secrets.get(&secret).ok_or(SignError::Missing)?;
+        sign(value, algorithm, &data)
+            .map_err(|problem| SignError::Unusable(format!("secret \"{secret}\" {problem}")))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::bindings::postrider::notifier::host;
 use std::time::SystemTime;
 
-pub use crate::bindings::postrider::notifier::host::Algorithm;
+pub use crate::bindings::postrider::notifier::host::{Algorithm, SignError};
 
 /// One value of the `[config]` table as text, by its dotted path.
 pub fn setting(path: &str) -> Option<String> {
@@ -18,12 +18,12 @@ pub fn secret(name: &str) -> Option<String> {
 }
 
 /// Signs with a secret that stays with the host; 32 bytes.
-pub fn sign_hmac_sha256(secret: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+pub fn sign_hmac_sha256(secret: &str, data: &[u8]) -> Result<Vec<u8>, SignError> {
     host::sign(secret, Algorithm::HmacSha256, data)
 }
 
 /// Signs with a secret 32-byte seed that stays with the host; 64 bytes.
-pub fn sign_ed25519(secret: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+pub fn sign_ed25519(secret: &str, data: &[u8]) -> Result<Vec<u8>, SignError> {
     host::sign(secret, Algorithm::Ed25519, data)
 }
 

@@ -5,14 +5,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use postrider_sdk::Failure;
+use postrider_sdk::{Failure, SignError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name of the destination's secret that signs.
 pub(crate) const SECRET: &str = "signing";
-
-/// What the host's error says when the destination has no such secret, as against an unusable one.
-const MISSING: &str = "no secret \"signing\"";
 
 /// Whether to sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +36,20 @@ impl Signing {
     pub(crate) fn sign(
         self,
         data: &[u8],
-        host_sign: impl FnOnce(&str, &[u8]) -> Result<Vec<u8>, String>,
+        host_sign: impl FnOnce(&str, &[u8]) -> Result<Vec<u8>, SignError>,
     ) -> Result<Option<String>, Failure> {
         if self == Self::Never {
             return Ok(None);
         }
         match host_sign(SECRET, data) {
             Ok(signature) => Ok(Some(format!("v1,{}", base64(&signature)))),
-            Err(error) if self == Self::IfSecret && error.contains(MISSING) => Ok(None),
-            Err(error) => Err(Failure::retry(format!("cannot sign: {error}"))),
+            Err(SignError::Missing) if self == Self::IfSecret => Ok(None),
+            Err(SignError::Missing) => Err(Failure::retry(format!(
+                "cannot sign: there is no secret \"{SECRET}\"; add it under [secrets]"
+            ))),
+            Err(SignError::Unusable(problem)) => {
+                Err(Failure::retry(format!("cannot sign: {problem}")))
+            }
         }
     }
 }
@@ -80,15 +82,15 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn missing(_: &str, _: &[u8]) -> Result<Vec<u8>, String> {
-        Err("destination \"ops\" has no secret \"signing\"".to_owned())
+    fn missing(_: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
+        Err(SignError::Missing)
     }
 
-    fn unusable(_: &str, _: &[u8]) -> Result<Vec<u8>, String> {
-        Err("secret \"signing\": not base64".to_owned())
+    fn unusable(_: &str, _: &[u8]) -> Result<Vec<u8>, SignError> {
+        Err(SignError::Unusable("secret \"signing\": not base64".to_owned()))
     }
 
-    fn works(secret: &str, data: &[u8]) -> Result<Vec<u8>, String> {
+    fn works(secret: &str, data: &[u8]) -> Result<Vec<u8>, SignError> {
         assert_eq!((secret, data), ("signing", b"data".as_slice()));
         Ok(vec![0xfb; 3])
     }
