@@ -1,17 +1,19 @@
 //! Where deliveries stand, with every attempt.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use postrider_core::{DeliveryId, DeliveryState};
 use postrider_queue::{DeliveryFilter, DeliveryRecord, Page};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::extract::{Named, Parameters};
 use super::problem::Problem;
 use super::{Api, Paging, list as envelope, view};
 
 /// The query of `GET /v1/deliveries`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     state: Option<String>,
     destination: Option<String>,
@@ -22,7 +24,7 @@ pub struct Wanted {
 /// `GET /v1/deliveries`: newest first.
 pub async fn list(
     State(api): State<Api>,
-    Query(wanted): Query<Wanted>,
+    Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     let page = Paging { limit: wanted.limit, after: wanted.after }.page()?;
     let state: Option<DeliveryState> = match wanted.state {
@@ -45,7 +47,7 @@ pub async fn list(
 }
 
 /// `GET /v1/deliveries/{id}`: with every attempt.
-pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
     let id: i64 =
         id.parse().map_err(|_any| Problem::field("id", "is not the number of a delivery"))?;
     let page = Page { after: None, limit: 1 };

@@ -3,10 +3,12 @@
 //! - [`notifications`]: taking them in, and looking at them.
 //! - [`deliveries`]: where they stand, with every attempt.
 //! - [`registry`]: plugins and destinations in force.
+//! - [`extract`]: parts of a request, refused as problems.
 //! - [`problem`]: errors as `application/problem+json`.
 //! - [`view`]: the JSON of what is stored.
 
 pub mod deliveries;
+pub mod extract;
 pub mod notifications;
 pub mod problem;
 pub mod registry;
@@ -82,6 +84,7 @@ fn list(items: Vec<Value>, limit: u32, last: Option<i64>) -> Json<Value> {
 
 /// `limit` and `after` of a list, as the query has them.
 #[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 pub struct Paging {
     limit: Option<String>,
     after: Option<String>,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Query, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use postrider_core::suggest;
 use postrider_core::{Draft, NotificationId};
 use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Page};
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::extract::{Named, Parameters};
 use super::problem::Problem;
 use super::{Api, MAX_PAGE, Paging, deliveries, list as envelope, view};
 
@@ -75,7 +77,7 @@ pub async fn create(
 /// `GET /v1/notifications`: newest first, without content.
 pub async fn list(
     State(api): State<Api>,
-    Query(paging): Query<Paging>,
+    Parameters(paging): Parameters<Paging>,
 ) -> Result<Json<Value>, Problem> {
     let page = paging.page()?;
     let records = api.queue.notifications(&page).await?;
@@ -85,7 +87,7 @@ pub async fn list(
 }
 
 /// `GET /v1/notifications/{id}`: with its content, deliveries and attempts.
-pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
     let id: NotificationId =
         id.parse().map_err(|_any| Problem::field("id", "is not the UUID of a notification"))?;
     let Some(record) = api.queue.notification(id).await? else {
@@ -105,17 +107,32 @@ pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json
     Ok(Json(Value::Object(shown)))
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    to_bytes(body, limit).await.map_err(|error| {
-        use std::error::Error as _;
-        let too_large = error.source().is_some_and(|s| s.is::<http_body_util::LengthLimitError>());
-        if too_large {
+/// What is read and dropped of a body that is too large, so that its sender is still there for the answer.
+const DRAIN: usize = 16 << 20;
+
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let broken =
+            |_any| Problem::new(StatusCode::BAD_REQUEST, "the body ended before its length");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            drain(body).await;
             let detail = format!("the body is larger than {limit} bytes (max_body)");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-        } else {
-            Problem::new(StatusCode::BAD_REQUEST, "the body ended before its length")
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
-    })
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.into())
+}
+
+async fn drain(mut body: Body) {
+    let mut dropped = 0;
+    while dropped <= DRAIN
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Draft, Problem> {
