@@ -38,7 +38,31 @@ fn directory() -> Result<PathBuf> {
     if !status.success() {
         bail!("the guests could not be built; is the target there? rustup target add {TARGET}");
     }
+    Ok(target(&root).join(TARGET).join(PROFILE))
+}
+
+/// The daemon's binary, built.
+///
+/// # Panics
+/// Where it cannot be built: no test can go on then.
+#[expect(clippy::panic, reason = "for tests only")]
+pub fn daemon() -> PathBuf {
+    let built = || -> Result<PathBuf> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let arguments = ["build", "--workspace", "--bins", "--tests", "--examples"];
+        let status =
+            cargo.current_dir(&root).args(arguments).status().context("cargo does not start")?;
+        if !status.success() {
+            bail!("the daemon could not be built");
+        }
+        Ok(target(&root).join("debug/postrider"))
+    };
+    built().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+fn target(root: &Path) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(root.join(target).join(TARGET).join(PROFILE))
+    root.join(target)
 }

@@ -1,15 +1,23 @@
 //! A receiver of HTTP requests on loopback that does what a test says.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "for tests only: a receiver that cannot go on ends its test"
+)]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// What the receiver does with a request.
 #[derive(Clone)]
-pub(crate) enum Behaviour {
+pub enum Behaviour {
     /// Answers and keeps the connection.
     Answer(String),
     /// Reads and says nothing.
@@ -24,20 +32,22 @@ pub(crate) enum Behaviour {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Received {
-    pub(crate) line: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Received {
+    pub line: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Receiver {
-    pub(crate) address: SocketAddr,
+pub struct Receiver {
+    pub address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
+    arrival: Arc<Notify>,
 }
 
-pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
+/// An answer of this status, with header lines that each end in a line break.
+pub fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
     Behaviour::Answer(format!(
         "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
@@ -45,12 +55,13 @@ pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
 }
 
 impl Receiver {
-    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+    pub async fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver = Self {
             address: listener.local_addr().unwrap(),
             received: Arc::default(),
             connections: Arc::default(),
+            arrival: Arc::default(),
         };
         let serving = receiver.clone();
         tokio::spawn(async move {
@@ -63,24 +74,50 @@ impl Receiver {
         receiver
     }
 
-    pub(crate) async fn ok() -> Self {
+    pub async fn ok() -> Self {
         Self::start(answer("200 OK", "", "thanks")).await
     }
 
-    pub(crate) fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
-    pub(crate) fn connections(&self) -> usize {
+    /// Waits until requests with `count` different `webhook-id` headers have come.
+    ///
+    /// # Panics
+    /// After `patience`.
+    pub async fn ids(&self, count: usize, patience: Duration) -> Vec<String> {
+        let enough = async {
+            loop {
+                let arrival = self.arrival.notified();
+                let ids: Vec<String> = self
+                    .received()
+                    .iter()
+                    .filter_map(|r| r.header("webhook-id").map(str::to_owned))
+                    .collect();
+                let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+                if distinct.len() >= count {
+                    return ids;
+                }
+                arrival.await;
+            }
+        };
+        let came = tokio::time::timeout(patience, enough).await;
+        came.unwrap_or_else(|_| {
+            panic!("{} requests came, {count} were expected", self.received().len())
+        })
+    }
+
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// The TOML of a destination of the fixture that may reach this receiver.
-    pub(crate) fn destination(&self, doing: &str) -> String {
+    pub fn destination(&self, doing: &str) -> String {
         let origin = self.origin();
         format!(
             "allow = [\"{origin}\"]\nallow_private = true\npolicy.timeout = \"1s\"\n\
@@ -91,6 +128,7 @@ impl Receiver {
     async fn serve(&self, mut stream: TcpStream, behaviour: Behaviour) {
         while let Some(received) = read(&mut stream).await {
             self.received.lock().unwrap().push(received);
+            self.arrival.notify_waiters();
             let written = match &behaviour {
                 Behaviour::Answer(text) => stream.write_all(text.as_bytes()).await,
                 Behaviour::Hang => std::future::pending().await,
@@ -152,11 +190,11 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
 }
 
 impl Received {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }

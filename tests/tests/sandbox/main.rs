@@ -1,6 +1,5 @@
 //! The sandbox with real guests: what they may, what they may not, and that a bad one harms nobody else.
 //!
-//! - `receiver`: an HTTP receiver that answers, hangs, floods or breaks off.
 //! - `given`: sandbox, destinations and notifications.
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +17,5 @@ mod loading;
 mod misbehaviour;
 mod network;
 mod parts;
-mod receiver;
 mod secrets;
 mod state;

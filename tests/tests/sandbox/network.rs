@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use postrider_core::Outcome;
 
 use crate::given::{fixture, logged, note, send, try_bind, watch_log};
-use crate::receiver::{Behaviour, Receiver, answer};
+use postrider_tests::receiver::{Behaviour, Receiver, answer};
 
 async fn probe(receiver: &Receiver) -> String {
     note(&send(&fixture(&receiver.destination("probe")).await, "{\"a\":1}").await).to_owned()

@@ -3,7 +3,7 @@
 use postrider_core::Outcome;
 
 use crate::given::{PATIENCE, notification, try_bind};
-use crate::receiver::{Receiver, answer};
+use postrider_tests::receiver::{Receiver, answer};
 
 fn destination(receiver: &Receiver) -> String {
     let origin = receiver.origin();

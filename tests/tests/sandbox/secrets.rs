@@ -3,7 +3,7 @@
 use postrider_core::Outcome;
 
 use crate::given::{fixture, logged, note, send, try_bind, watch_log};
-use crate::receiver::{Receiver, answer};
+use postrider_tests::receiver::{Receiver, answer};
 
 const SECRETS: &str = "[secrets]\ntoken = { env = \"s3cr3t-T0KEN\" }\n";
 
