@@ -141,7 +141,7 @@ async fn cycle(
     let tasks = (0..workers).map(|_| {
         let (queue, done) = (Arc::clone(queue), Arc::clone(&done));
         tokio::spawn(async move {
-            let slots = Slots { destination: "backlog".into(), fresh: batch, retries: batch };
+            let slots = Slots { destination: "backlog".into(), free: batch, retries: batch / 2 };
             let claim = claim(vec![slots]);
             while start.elapsed() < length {
                 let leases = queue.claim(&claim).await?;
@@ -172,8 +172,7 @@ async fn cycle(
 }
 
 async fn idle(queue: &SqliteQueue, length: Duration) -> anyhow::Result<f64> {
-    let slots =
-        (0..500).map(|n| Slots { destination: format!("idle-{n}"), fresh: 64, retries: 64 });
+    let slots = (0..500).map(|n| Slots { destination: format!("idle-{n}"), free: 64, retries: 32 });
     let claim = claim(slots.collect());
     let start = Instant::now();
     let mut count = 0_u32;

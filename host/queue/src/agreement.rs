@@ -69,7 +69,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Arrive),
         1 => (0usize..8, any::<bool>())
             .prop_map(|(names, malformed)| Operation::FanOut { names, malformed }),
-        4 => (proptest::array::uniform3((0u32..3, 0u32..3)), seconds.clone())
+        4 => (proptest::array::uniform3((0u32..5, 0u32..4)), seconds.clone())
             .prop_map(|(slots, lease)| Operation::Claim { slots, lease }),
         1 => (leases, seconds.clone())
             .prop_map(|(leases, lease)| Operation::Extend { leases, lease }),
@@ -162,9 +162,9 @@ impl Pair {
                 same(&self.model.fan_out(routes).await, &answer)
             }
             Operation::Claim { slots, lease } => {
-                let slots = NAMES.iter().zip(slots).map(|(name, (fresh, retries))| Slots {
+                let slots = NAMES.iter().zip(slots).map(|(name, (free, retries))| Slots {
                     destination: (*name).to_owned(),
-                    fresh: *fresh,
+                    free: *free,
                     retries: *retries,
                 });
                 let claim = Claim { host: host(), lease: seconds(*lease), slots: slots.collect() };

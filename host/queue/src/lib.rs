@@ -61,9 +61,9 @@ pub trait Queue: Send + Sync + 'static {
     /// nothing. Answers the number of deliveries made.
     async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError>;
 
-    /// Leases what is due: for each destination up to its slots, first attempts and retries apart. A lease that
-    /// expired without a settlement is recorded as an attempt `lost` of the host that held it. At most
-    /// [`MAX_BATCH`] a call, and a destination that is named twice counts once.
+    /// Leases what is due: for each destination up to its slots, shared as [`Slots`] says. A lease that expired
+    /// without a settlement is recorded as an attempt `lost` of the host that held it. At most [`MAX_BATCH`] a call,
+    /// and a destination that is named twice counts once.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError>;
 
     /// Extends leases to `lease` from now. Answers those that are no longer ours.
@@ -209,14 +209,26 @@ pub struct Claim {
     pub slots: Vec<Slots>,
 }
 
-/// How many deliveries of one destination a host can take.
+/// How many deliveries of one destination a host can take, and how first attempts and retries share them. What one
+/// lane leaves free the other takes: a claim fills `free` whenever enough is due in the two together.
 #[derive(Clone, Debug)]
 pub struct Slots {
     pub destination: String,
-    /// First attempts.
-    pub fresh: u32,
-    /// Retries.
+    /// Most deliveries to lease now.
+    pub free: u32,
+    /// How many of them are kept for retries, if so many are due.
     pub retries: u32,
+}
+
+impl Slots {
+    /// Most deliveries where a batch has so much room left, and how many of them are kept for retries. The batch's
+    /// bound cuts both by the same share: a backlog of retries gets no more than its own of a small rest.
+    fn within(&self, room: usize) -> (u32, u32) {
+        let free = u32::try_from(room).unwrap_or(u32::MAX).min(self.free);
+        let kept = u64::from(self.retries.min(self.free)) * u64::from(free);
+        let kept = kept.div_ceil(u64::from(self.free).max(1));
+        (free, u32::try_from(kept).unwrap_or(free))
+    }
 }
 
 /// The exclusive right to one delivery until it expires.

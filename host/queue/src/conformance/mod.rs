@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub(crate) mod intake;
+pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod notes;
@@ -43,7 +44,6 @@ macro_rules! conformance {
         conformance! { $make, leases:
             a_claim_takes_as_many_as_each_destination_has_slots
             the_oldest_due_comes_first
-            first_attempts_and_retries_are_claimed_apart
             every_delivery_is_claimed_exactly_once
             one_claim_takes_no_more_than_a_batch
             a_lease_keeps_others_away_until_it_expires
@@ -65,6 +65,16 @@ macro_rules! conformance {
             parts_done_survive_a_retry
             age_counts_from_the_making
             the_fences_hold_for_every_row_of_a_batch
+        }
+        conformance! { $make, lanes:
+            retries_get_what_is_kept_for_them_beside_a_fresh_backlog
+            a_backlog_of_retries_gets_no_more_than_is_kept_beside_fresh_ones
+            either_lane_fills_the_whole_when_the_other_is_empty
+            what_either_lane_leaves_free_the_other_takes
+            a_single_slot_takes_a_retry_when_no_first_attempt_is_due
+            no_more_is_kept_for_retries_than_is_free
+            the_bound_of_a_batch_cuts_both_lanes_alike
+            a_claim_takes_the_oldest_of_each_lane
         }
         conformance! { $make, upkeep:
             redelivery_gives_a_fresh_budget_and_goes_on_counting
@@ -143,9 +153,9 @@ impl Stage {
         id
     }
 
-    /// Claims with 100 slots a lane.
+    /// Claims with 100 slots.
     pub(crate) async fn claim(&self, destination: &str) -> Vec<Lease> {
-        self.queue.claim(&claim(&[(destination, 100, 100)])).await.unwrap()
+        self.queue.claim(&claim(&[(destination, 100, 50)])).await.unwrap()
     }
 
     /// Claims the only due one.
@@ -202,10 +212,11 @@ pub(crate) fn host() -> HostId {
     HostId(Uuid::from_u128(7))
 }
 
+/// For each destination the free slots, and how many of them are kept for retries.
 pub(crate) fn claim(slots: &[(&str, u32, u32)]) -> Claim {
-    let slots = slots.iter().map(|&(destination, fresh, retries)| Slots {
+    let slots = slots.iter().map(|&(destination, free, retries)| Slots {
         destination: destination.to_owned(),
-        fresh,
+        free,
         retries,
     });
     Claim { host: host(), lease: LEASE, slots: slots.collect() }

@@ -191,11 +191,8 @@ impl Queue for MemoryQueue {
             if tables.holds.get(&slots.destination).is_some_and(|until| *until > tables.now) {
                 continue;
             }
-            for (lane, free) in [(Lane::Fresh, slots.fresh), (Lane::Retry, slots.retries)] {
-                let room = (free as usize).min(MAX_BATCH.saturating_sub(ids.len()));
-                let due = tables.due(&slots.destination, lane);
-                ids.extend(due.into_iter().take(room));
-            }
+            let room = MAX_BATCH.saturating_sub(ids.len());
+            ids.extend(tables.share(slots, room));
         }
         Ok(ids.into_iter().filter_map(|id| tables.lease(id, claim)).collect())
     }

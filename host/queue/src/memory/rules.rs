@@ -10,8 +10,8 @@ use super::{FanOut, Held, Lane, Note, State, StoredDelivery, StoredNotification,
 use crate::digest::digest;
 use crate::{
     Claim, DeliveryRecord, Enqueue, Enqueued, LEASE_CANCELLED, LEASE_EXPIRED, Lease,
-    MAX_STATE_BYTES, MAX_STATE_KEYS, NotificationRecord, QueueError, Route, Settle, Slot, millis,
-    state_full,
+    MAX_STATE_BYTES, MAX_STATE_KEYS, NotificationRecord, QueueError, Route, Settle, Slot, Slots,
+    millis, state_full,
 };
 
 impl Tables {
@@ -118,7 +118,21 @@ impl Tables {
         self.deliveries.iter().filter(|(_, d)| d.is_live()).map(|(id, d)| (*id, d))
     }
 
-    pub(super) fn due(&self, destination: &str, lane: Lane) -> Vec<i64> {
+    /// What a claim takes of one destination: the retries that slots are kept for, first attempts, and retries
+    /// again where those leave some free.
+    pub(super) fn share(&self, slots: &Slots, room: usize) -> Vec<i64> {
+        let (free, kept) = slots.within(room);
+        let (free, kept) = (free as usize, kept as usize);
+        let fresh = self.due(&slots.destination, Lane::Fresh);
+        let retries = self.due(&slots.destination, Lane::Retry);
+        let first = retries.len().min(kept);
+        let between = fresh.len().min(free - first);
+        let last = (retries.len() - first).min(free - first - between);
+        let taken = retries.iter().take(first).chain(fresh.iter().take(between));
+        taken.chain(retries.iter().skip(first).take(last)).copied().collect()
+    }
+
+    fn due(&self, destination: &str, lane: Lane) -> Vec<i64> {
         let lane = self.live().filter(|(_, d)| d.destination == destination && d.lane == lane);
         let mut due: Vec<_> =
             lane.filter(|(_, d)| d.due <= self.now).map(|(id, d)| (d.due, id)).collect();

@@ -90,7 +90,7 @@ async fn known<'a>(
     for row in known.fetch_all(connection).await? {
         let known = Known::read(&row)?;
         register.ids.insert(known.id, known);
-        if let Some(key) = row.try_get::<Option<String>, _>("idempotency_key")? {
+        if let Some(key) = rows::idempotency_key(&row)? {
             register.keys.insert(Cow::Owned(key), known);
         }
     }

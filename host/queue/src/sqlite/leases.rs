@@ -26,13 +26,12 @@ pub(super) async fn claim(
     let mut ids: Vec<i64> = Vec::new();
     let mut expired = false;
     for slots in ready(connection, &claim.slots, now).await? {
-        let room = i64::try_from(MAX_BATCH.saturating_sub(ids.len())).unwrap_or(0);
+        let (free, kept) = slots.within(MAX_BATCH.saturating_sub(ids.len()));
         let due: Option<(String, bool)> = sqlx::query_as(sql::DUE)
             .bind(&slots.destination)
             .bind(now)
-            .bind(i64::from(slots.fresh))
-            .bind(i64::from(slots.retries))
-            .bind(room)
+            .bind(i64::from(free))
+            .bind(i64::from(kept))
             .fetch_optional(&mut *connection)
             .await?;
         if let Some((due, lost)) = due {
@@ -64,8 +63,8 @@ async fn ready<'a>(
     now: i64,
 ) -> Result<Vec<&'a Slots>, sqlx::Error> {
     let mut names = HashSet::new();
-    let asked = slots.iter().filter(|slots| slots.fresh > 0 || slots.retries > 0);
-    let asked: Vec<&Slots> = asked.filter(|slots| names.insert(&slots.destination)).collect();
+    let once = slots.iter().filter(|slots| names.insert(&slots.destination));
+    let asked: Vec<&Slots> = once.filter(|slots| slots.free > 0).collect();
     if asked.len() < MANY {
         return Ok(asked);
     }

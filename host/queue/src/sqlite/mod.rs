@@ -117,7 +117,7 @@ impl Queue for SqliteQueue {
         let names = json(&destinations).map_err(|error| fault::describe(&error))?;
         let due = sqlx::query_scalar(sql::NEXT_DUE).bind(names).fetch_one(&self.readers).await;
         let due: Option<i64> = due.map_err(|error| fault::describe(&error))?;
-        Ok(due.map(|due| millis::duration(due - self.clock.now())))
+        Ok(due.map(|due| millis::duration(due.saturating_sub(self.clock.now()))))
     }
 
     async fn size(&self) -> Result<u64, QueueError> {

@@ -14,56 +14,129 @@ use uuid::Uuid;
 
 use crate::{Arrived, DeliveryRecord, KeptDestination, Lease, NotificationRecord, millis};
 
-type Result<T> = std::result::Result<T, sqlx::Error>;
+type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
 
-/// A notification's columns without its content; the inner error says why they are no notification.
-pub(super) fn notification(row: &SqliteRow) -> Result<std::result::Result<Notification, String>> {
-    let id: String = row.try_get("uuid")?;
-    let labels: String = row.try_get("labels")?;
-    let parsed = id.parse().map_err(|_any| "id: must be a UUID in lower case".to_owned());
-    let parsed = parsed.and_then(|id| Ok((id, parse_labels(&labels)?)));
-    let (id, labels) = match parsed {
-        Ok(parsed) => parsed,
-        Err(problem) => return Ok(Err(problem)),
+/// Why a row is not read.
+enum Flaw {
+    /// Its own: it holds what it should not, as the reason says. Others beside it are fine.
+    Row(String),
+    /// The statement's.
+    Query(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Flaw {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Query(error)
+    }
+}
+
+/// A row's own flaw as the inner error: it must not fail the whole batch.
+fn apart<T>(read: Result<T, Flaw>) -> Result<Result<T, String>> {
+    match read {
+        Ok(value) => Ok(Ok(value)),
+        Err(Flaw::Row(reason)) => Ok(Err(reason)),
+        Err(Flaw::Query(error)) => Err(error),
+    }
+}
+
+/// A column of text that is there. STRICT keeps numbers out of it, but not bytes that are no text: a producer's
+/// `CAST(x'ff' AS TEXT)` comes through.
+fn text(row: &SqliteRow, column: &str) -> Result<String, Flaw> {
+    Ok(optional_text(row, column)?.unwrap_or_default())
+}
+
+fn optional_text(row: &SqliteRow, column: &str) -> Result<Option<String>, Flaw> {
+    let bytes: Option<Vec<u8>> = row.try_get(column)?;
+    let text = bytes.map(String::from_utf8).transpose();
+    text.map_err(|_bytes| Flaw::Row(format!("{column}: is not UTF-8 text")))
+}
+
+/// The same for people to read: what is no text is marked.
+fn legible(row: &SqliteRow, column: &str) -> Result<String> {
+    Ok(optional_legible(row, column)?.unwrap_or_default())
+}
+
+fn optional_legible(row: &SqliteRow, column: &str) -> Result<Option<String>> {
+    let bytes: Option<&[u8]> = row.try_get(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// None where it is no UUID.
+fn uuid(row: &SqliteRow, column: &str) -> Result<Option<Uuid>> {
+    let bytes: &[u8] = row.try_get(column)?;
+    Ok(Uuid::try_parse_ascii(bytes).ok())
+}
+
+/// A notification's columns without its content.
+fn notification(row: &SqliteRow) -> Result<Notification, Flaw> {
+    let Some(id) = uuid(row, "uuid")? else {
+        return Err(Flaw::Row("id: must be a UUID in lower case".to_owned()));
     };
-    Ok(Ok(Notification {
-        id,
-        kind: row.try_get("type")?,
-        source: row.try_get("source")?,
-        subject: row.try_get("subject")?,
-        labels,
-        content_type: row.try_get("content_type")?,
+    Ok(Notification {
+        id: NotificationId(id),
+        kind: text(row, "type")?,
+        source: text(row, "source")?,
+        subject: optional_text(row, "subject")?,
+        labels: labels(&text(row, "labels")?)?,
+        content_type: text(row, "content_type")?,
         content: Bytes::new(),
         time: millis::timestamp(row.try_get("created_at")?),
-    }))
+    })
 }
 
-fn parse_labels(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
+fn labels(text: &str) -> Result<BTreeMap<String, String>, Flaw> {
     serde_json::from_str(text)
-        .map_err(|error| format!("labels: must be a JSON object of strings: {error}"))
+        .map_err(|error| Flaw::Row(format!("labels: must be a JSON object of strings: {error}")))
 }
 
-/// The content, whichever of the two columns has it.
+/// What [`notification`] can read of a row that is none.
+fn remains(row: &SqliteRow) -> Result<Notification> {
+    Ok(Notification {
+        id: NotificationId(uuid(row, "uuid")?.unwrap_or(Uuid::nil())),
+        kind: legible(row, "type")?,
+        source: legible(row, "source")?,
+        subject: optional_legible(row, "subject")?,
+        labels: labels(&legible(row, "labels")?).unwrap_or_default(),
+        content_type: legible(row, "content_type")?,
+        content: Bytes::new(),
+        time: millis::timestamp(row.try_get("created_at")?),
+    })
+}
+
+/// A notification to send: its text is text.
+fn whole_notification(row: &SqliteRow) -> Result<Notification, Flaw> {
+    let mut notification = notification(row)?;
+    notification.content = match optional_text(row, "content") {
+        Ok(Some(text)) => Bytes::from(text),
+        Ok(None) => content(row)?,
+        Err(Flaw::Row(reason)) => {
+            return Err(Flaw::Row(format!("{reason}; bytes belong into content_bytes")));
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(notification)
+}
+
+/// The content as it is, whichever of the two columns has it.
 pub(super) fn content(row: &SqliteRow) -> Result<Bytes> {
-    let text: Option<String> = row.try_get("content")?;
+    let text: Option<Vec<u8>> = row.try_get("content")?;
     let bytes: Option<Vec<u8>> = row.try_get("content_bytes")?;
-    Ok(text.map(Bytes::from).or_else(|| bytes.map(Bytes::from)).unwrap_or_default())
+    Ok(text.or(bytes).map(Bytes::from).unwrap_or_default())
+}
+
+/// A key that an [`crate::Enqueue`] may have; none where the row has another or none.
+pub(super) fn idempotency_key(row: &SqliteRow) -> Result<Option<String>> {
+    let key = apart(optional_text(row, "idempotency_key"))?;
+    Ok(key.unwrap_or_default())
 }
 
 /// A producer's own row, checked like everything that comes in.
 pub(super) fn arrived(row: &SqliteRow) -> Result<Arrived> {
-    let notification = match notification(row)? {
-        Ok(notification) => accept(notification, content(row)?, row.try_get("idempotency_key")?),
-        Err(problem) => Err(problem),
-    };
-    Ok(Arrived { row: row.try_get("seq")?, notification })
+    Ok(Arrived { row: row.try_get("seq")?, notification: apart(accept(row))? })
 }
 
-fn accept(
-    notification: Notification,
-    content: Bytes,
-    idempotency_key: Option<String>,
-) -> std::result::Result<Notification, String> {
+fn accept(row: &SqliteRow) -> Result<Notification, Flaw> {
+    let notification = whole_notification(row)?;
     let (id, time) = (notification.id, notification.time);
     let draft = Draft {
         kind: notification.kind,
@@ -71,69 +144,56 @@ fn accept(
         subject: notification.subject,
         labels: notification.labels,
         content_type: notification.content_type,
-        content,
-        idempotency_key,
+        content: notification.content,
+        idempotency_key: optional_text(row, "idempotency_key")?,
     };
-    draft.accept(id, time).map_err(|invalid| invalid.to_string())
+    draft.accept(id, time).map_err(|invalid| Flaw::Row(invalid.to_string()))
 }
 
 /// For people to read: of a malformed row, what can be read.
 pub(super) fn notification_record(row: &SqliteRow) -> Result<NotificationRecord> {
-    let malformed: Option<String> = row.try_get("malformed")?;
-    let (notification, malformed) = match notification(row)? {
-        Ok(notification) => (notification, malformed),
-        Err(problem) => (remains(row)?, malformed.or(Some(problem))),
+    let (notification, problem) = match apart(notification(row))? {
+        Ok(notification) => (notification, None),
+        Err(problem) => (remains(row)?, Some(problem)),
     };
     Ok(NotificationRecord {
         row: row.try_get("seq")?,
         notification,
-        idempotency_key: row.try_get("idempotency_key")?,
+        idempotency_key: optional_legible(row, "idempotency_key")?,
         deliveries: row.try_get::<Option<i64>, _>("deliveries")?.map(number),
-        malformed,
+        malformed: optional_legible(row, "malformed")?.or(problem),
     })
 }
 
-fn remains(row: &SqliteRow) -> Result<Notification> {
-    let id: String = row.try_get("uuid")?;
-    Ok(Notification {
-        id: id.parse().unwrap_or(NotificationId(Uuid::nil())),
-        kind: row.try_get("type")?,
-        source: row.try_get("source")?,
-        subject: row.try_get("subject")?,
-        labels: BTreeMap::new(),
-        content_type: row.try_get("content_type")?,
-        content: Bytes::new(),
-        time: millis::timestamp(row.try_get("created_at")?),
-    })
-}
-
-/// A leased delivery; the inner error is one whose notification cannot be read.
-pub(super) fn lease(row: &SqliteRow, now: i64) -> Result<std::result::Result<Lease, Unreadable>> {
+/// A leased delivery; the inner error is one that cannot be made.
+pub(super) fn lease(row: &SqliteRow, now: i64) -> Result<Result<Lease, Unreadable>> {
     let id: i64 = row.try_get("id")?;
-    let unreadable = |problem| Ok(Err(Unreadable { id, problem }));
+    Ok(apart(whole_lease(row, id, now))?.map_err(|problem| Unreadable { id, problem }))
+}
+
+fn whole_lease(row: &SqliteRow, id: i64, now: i64) -> Result<Lease, Flaw> {
     if row.try_get::<Option<i64>, _>("seq")?.is_none() {
-        return unreadable("its notification is gone".to_owned());
+        return Err(Flaw::Row("its notification is gone".to_owned()));
     }
-    let mut notification = match notification(row)? {
-        Ok(notification) => notification,
-        Err(problem) => return unreadable(problem),
-    };
-    notification.content = content(row)?;
-    let chain: String = row.try_get("chain")?;
     let since: i64 = row.try_get("since")?;
-    Ok(Ok(Lease {
+    Ok(Lease {
         key: LeaseKey { id: DeliveryId(id), token: row.try_get("token")? },
-        destination: row.try_get("destination")?,
-        notification,
+        destination: text(row, "destination")?,
+        notification: whole_notification(row)?,
         attempt: number(row.try_get("attempt")?),
         standing: Standing {
             used: number(row.try_get("used")?),
             lost: number(row.try_get("lost")?),
-            age: millis::duration(now - since),
+            age: millis::duration(now.saturating_sub(since)),
         },
         parts_done: number(row.try_get("parts_done")?),
-        chain: serde_json::from_str(&chain).map_err(decode)?,
-    }))
+        chain: chain(&text(row, "chain")?)?,
+    })
+}
+
+fn chain(text: &str) -> Result<Vec<String>, Flaw> {
+    serde_json::from_str(text)
+        .map_err(|error| Flaw::Row(format!("chain: must be a JSON array of strings: {error}")))
 }
 
 /// A delivery that cannot be made, and why.
@@ -143,9 +203,8 @@ pub(super) struct Unreadable {
 }
 
 pub(super) fn delivery_record(row: &SqliteRow, now: i64) -> Result<DeliveryRecord> {
-    let notification: String = row.try_get("uuid")?;
     let due: i64 = row.try_get("due")?;
-    let owner: Option<&str> = row.try_get("owner")?;
+    let owner: Option<&[u8]> = row.try_get("owner")?;
     let state = match row.try_get::<i64, _>("state")? {
         0 if owner.is_some() && due > now => DeliveryState::Leased,
         0 => DeliveryState::Pending,
@@ -157,35 +216,35 @@ pub(super) fn delivery_record(row: &SqliteRow, now: i64) -> Result<DeliveryRecor
     let live = matches!(state, DeliveryState::Leased | DeliveryState::Pending);
     Ok(DeliveryRecord {
         id: DeliveryId(row.try_get("id")?),
-        notification: notification.parse().unwrap_or(NotificationId(Uuid::nil())),
-        kind: row.try_get("type")?,
-        destination: row.try_get("destination")?,
+        notification: NotificationId(uuid(row, "uuid")?.unwrap_or(Uuid::nil())),
+        kind: legible(row, "type")?,
+        destination: legible(row, "destination")?,
         state,
         attempts: number(row.try_get("attempt")?),
         created: millis::timestamp(row.try_get("created")?),
         due: live.then(|| millis::timestamp(due)),
         finished: row.try_get::<Option<i64>, _>("finished")?.map(millis::timestamp),
-        reason: row.try_get("reason")?,
-        cause: row.try_get("cause")?,
+        reason: legible(row, "reason")?,
+        cause: optional_legible(row, "cause")?,
         fallback_of: row.try_get::<Option<i64>, _>("fallback_of")?.map(DeliveryId),
         fallback_to: row.try_get::<Option<i64>, _>("fallback_to")?.map(DeliveryId),
     })
 }
 
 pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt> {
-    let host: String = row.try_get("host")?;
     let duration: i64 = row.try_get("duration")?;
     Ok(Attempt {
         number: number(row.try_get("number")?),
         started: millis::timestamp(row.try_get("started")?),
         duration: Duration::from_micros(u64::try_from(duration).unwrap_or(0)),
-        outcome: row.try_get("outcome")?,
-        reason: row.try_get("reason")?,
-        plugin: row.try_get("plugin")?,
-        host: HostId(host.parse().map_err(decode)?),
+        outcome: legible(row, "outcome")?,
+        reason: legible(row, "reason")?,
+        plugin: legible(row, "plugin")?,
+        host: HostId(uuid(row, "host")?.unwrap_or(Uuid::nil())),
     })
 }
 
+/// Unlike a list's, its text is never guessed at: it is put in force.
 pub(super) fn kept_destination(row: &SqliteRow) -> Result<KeptDestination> {
     Ok(KeptDestination {
         name: row.try_get("name")?,

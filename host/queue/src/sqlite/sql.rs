@@ -118,16 +118,20 @@ pub(super) const READY: &str = "SELECT x.key FROM json_each(?1) AS x \
        OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
           AND d.lane = 1 AND d.due <= ?2))";
 
-/// ?1: destination, ?2: now, ?3: free slots for first attempts, ?4: for retries, ?5: for both. Answers the ids as one
-/// JSON array, and whether there are expired leases among them.
+/// ?1: destination, ?2: now, ?3: free slots, ?4: how many of them are kept for retries. Takes those retries, then
+/// first attempts, then retries again, until the slots are full. Answers the ids as one JSON array, and whether there
+/// are expired leases among them.
 pub(super) const DUE: &str = "SELECT json_group_array(id), max(expired) FROM ( \
      SELECT id, expired FROM ( \
+       SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
+       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?4) \
+     UNION ALL SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
        AND destination = ?1 AND lane = 0 AND due <= ?2 ORDER BY due, id LIMIT ?3) \
      UNION ALL SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
-       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?4) \
-     LIMIT ?5) \
+       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?3 OFFSET ?4) \
+     LIMIT ?3) \
      WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = ?1 AND h.until > ?2) \
      HAVING count(*) > 0";
 

@@ -1,0 +1,84 @@
+//! What SQLite makes of the statements.
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
+
+use super::{SqliteStand, producer};
+use crate::Queue;
+use crate::sqlite::sql;
+
+#[tokio::test]
+async fn every_statement_prepares() {
+    let stand = SqliteStand::new();
+    stand.open().await.unwrap().close().await;
+    let mut connection = producer(&stand.path()).await;
+    for statement in sql::ALL {
+        if let Err(error) = connection.prepare(statement.into_sql_str()).await {
+            panic!("{error}: {statement}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_hot_statements_use_the_live_index() {
+    let stand = SqliteStand::new();
+    stand.open().await.unwrap().close().await;
+    let mut connection = producer(&stand.path()).await;
+    for statement in
+        [sql::DUE, sql::READY, sql::NEXT_DUE, sql::ORPHANS, sql::SIZE, sql::DELIVERIES_LIVE_OF]
+    {
+        let plan = plan(&mut connection, statement).await;
+        assert!(plan.contains("deliveries_live"), "{statement}\n{plan}");
+        assert!(!plan.contains("SCAN d\n"), "{statement}\n{plan}");
+    }
+    for statement in [sql::DUE, sql::NEXT_DUE] {
+        let plan = plan(&mut connection, statement).await;
+        assert!(plan.contains("(destination=? AND lane=?"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_finds_its_rows_by_number() {
+    let stand = SqliteStand::new();
+    stand.open().await.unwrap().close().await;
+    let mut connection = producer(&stand.path()).await;
+    for statement in [
+        sql::LEASE,
+        sql::LEASED,
+        sql::EXTEND,
+        sql::RECORD,
+        sql::RECORD_LOST,
+        sql::SETTLE,
+        sql::HAND_OVER,
+        sql::HOLD,
+        sql::REVIVE,
+        sql::HASTEN,
+        sql::CANCEL,
+        sql::BURY,
+        sql::FAN_OUT,
+        sql::FANNED_OUT,
+        sql::DELIVERY,
+    ] {
+        let plan = plan(&mut connection, statement).await;
+        assert!(plan.contains("USING INTEGER PRIMARY KEY (rowid=?)"), "{statement}\n{plan}");
+        assert!(!plan.contains("SCAN d") || plan.contains("SCAN d VIRTUAL"), "{statement}\n{plan}");
+    }
+    let arrived = plan(&mut connection, sql::ARRIVED).await;
+    assert!(arrived.contains("notifications_arrived"), "{arrived}");
+    let known = plan(&mut connection, sql::KNOWN).await;
+    assert!(known.contains("notifications_key"), "{known}");
+    assert!(known.contains("(id=?)"), "{known}");
+    for ended in [sql::DELIVERIES_DEAD, sql::DELIVERIES_CANCELLED] {
+        let plan = plan(&mut connection, ended).await;
+        assert!(plan.contains("deliveries_ended"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+async fn plan(connection: &mut SqliteConnection, statement: &'static str) -> String {
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+    let rows = sqlx::query(explain).fetch_all(connection).await.unwrap();
+    let steps = rows.iter().map(|row| row.get::<String, _>("detail"));
+    steps.collect::<Vec<_>>().join("\n")
+}
