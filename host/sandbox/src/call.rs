@@ -22,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) binding: Arc<Binding>,
     pub(crate) client: Option<Client>,
     pub(crate) turns: Turns,
+    /// Wall-clock time of the whole call.
+    pub(crate) time: Duration,
 }
 
 /// What a call used.
@@ -91,7 +93,7 @@ impl Call {
         work: impl AsyncFnOnce(&mut Store<Context>, &Notifier, &mut Stage) -> wasmtime::Result<T>,
     ) -> Ended<T> {
         let started = Instant::now();
-        let time = self.binding.timeout;
+        let time = self.time;
         let mut store = context::store(self.pre.engine(), self.binding, self.client, self.turns);
         let mut stage = Stage::Start;
         let ended = in_time(time, async {

@@ -1,6 +1,9 @@
 //! wasmtime's settings. Measured: with these a fresh sandbox costs some ten microseconds, without them hundreds.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
 use wasmtime::{
@@ -28,10 +31,61 @@ const MAX_INSTANCE_SIZE: usize = 2 << 20;
 const SLOT_MEMORY: usize = 4 << 30;
 
 /// Makes the engine and starts its ticker. An error where the machine's address space does not hold the pool.
-pub(crate) fn start(instances: u32) -> Result<Engine> {
+pub(crate) fn start(instances: u32) -> Result<(Engine, Ticker)> {
     let engine = Engine::new(&config(instances))?;
-    tick(&engine, SLICE)?;
-    Ok(engine)
+    let ticker = Ticker::start(&engine, SLICE)?;
+    Ok((engine, ticker))
+}
+
+/// Ticks the engine's epoch while any guest runs. A thread and not a task: a spinning guest holds tasks up.
+pub(crate) struct Ticker {
+    running: Arc<AtomicUsize>,
+    thread: Thread,
+}
+
+/// Keeps the epoch ticking.
+pub(crate) struct Ticking(Arc<AtomicUsize>);
+
+impl Ticker {
+    fn start(engine: &Engine, period: Duration) -> io::Result<Self> {
+        let engine = engine.weak();
+        let running = Arc::new(AtomicUsize::new(0));
+        let watched = running.clone();
+        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+            loop {
+                if watched.load(Ordering::Acquire) == 0 {
+                    std::thread::park();
+                } else {
+                    std::thread::sleep(period);
+                }
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { running, thread: thread.thread().clone() })
+    }
+
+    /// Ticks until the answer is dropped.
+    pub(crate) fn tick(&self) -> Ticking {
+        if self.running.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.thread.unpark();
+        }
+        Ticking(self.running.clone())
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        // It looks whether the engine is gone; by now or with the next field of its owner.
+        self.running.fetch_add(1, Ordering::AcqRel);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 fn config(instances: u32) -> Config {
@@ -83,17 +137,4 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_unused_warm_slots(WARM_SLOTS)
         .pagemap_scan(Enabled::Auto);
     pool
-}
-
-/// Ticks the engine's epoch until the engine is gone. A thread and not a task: a spinning guest holds tasks up.
-fn tick(engine: &Engine, period: Duration) -> io::Result<()> {
-    let engine = engine.weak();
-    std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
-        loop {
-            std::thread::sleep(period);
-            let Some(engine) = engine.upgrade() else { return };
-            engine.increment_epoch();
-        }
-    })?;
-    Ok(())
 }

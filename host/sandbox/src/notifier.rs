@@ -114,7 +114,7 @@ impl Notifier {
                 bound
                     .plugin
                     .sandbox
-                    .call(&bound.plugin.pre, &bound.binding, client)
+                    .call(&bound.plugin.pre, &bound.binding, client, bound.binding.timeout)
                     .send(notification)
             })
             .await;

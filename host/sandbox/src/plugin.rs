@@ -16,6 +16,9 @@ use crate::sandbox::Inner;
 use crate::secrets::Secrets;
 use crate::state::StateStore;
 
+/// Longest `configure` at load: it holds up what else a look at the plugins directory found.
+const CONFIGURE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a plugin says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
@@ -91,8 +94,9 @@ impl Plugin {
         });
         let guard = Guard::new(destination, self.sandbox.own.clone());
         let binding = Arc::new(Binding::new(destination, guard, secrets, state));
-        let call = self.sandbox.call(&self.pre, &binding, None);
-        let (configured, _) = self.sandbox.run(binding.timeout, move |_| call.configure()).await;
+        let time = binding.timeout.min(CONFIGURE_TIMEOUT);
+        let call = self.sandbox.call(&self.pre, &binding, None, time);
+        let (configured, _) = self.sandbox.run(time, move |_| call.configure()).await;
         match configured {
             Ok(Configured::Enabled) => Ok(Notifier::new(self.clone(), binding, destination)),
             Ok(Configured::Disabled) => Err(BindError::Disabled),

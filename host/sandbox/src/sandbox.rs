@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::compile::Compiler;
 use crate::component::MAX_FILE;
 use crate::context::Context;
+use crate::engine::Ticker;
 use crate::fault::Abrupt;
 use crate::load::{LoadError, LoadProblem};
 use crate::plugin::Plugin;
@@ -67,6 +68,7 @@ pub enum SandboxError {
 pub struct Sandbox(Arc<Inner>);
 
 pub(crate) struct Inner {
+    ticker: Ticker,
     pub(crate) engine: Engine,
     pub(crate) own: Arc<[SocketAddr]>,
     pub(crate) tls: ClientConfig,
@@ -88,7 +90,7 @@ impl Sandbox {
     /// Makes the engine, reads the system's certificate authorities, and starts the threads.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
         let instances = config.instances.max(1);
-        let engine = engine::start(instances)
+        let (engine, ticker) = engine::start(instances)
             .map_err(|error| SandboxError::Pool { instances, detail: format!("{error:#}") })?;
         let cache =
             Cache::open(&config.cache_dir, &engine).map_err(|error| SandboxError::Cache {
@@ -101,6 +103,7 @@ impl Sandbox {
             .map_err(|error| SandboxError::Start(error.to_string()))?;
         let slots = usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
+            ticker,
             engine,
             own: config.own.into(),
             tls: tls().map_err(|error| SandboxError::Start(error.to_string()))?,
@@ -142,7 +145,7 @@ impl Inner {
         let pre =
             self.linker.instantiate_pre(&component).and_then(NotifierPre::new).map_err(mismatch)?;
         let binding = Arc::new(Binding::bare(name, DESCRIBE_TIMEOUT));
-        let call = self.call(&pre, &binding, None);
+        let call = self.call(&pre, &binding, None, DESCRIBE_TIMEOUT);
         let (described, _) = self.run(DESCRIBE_TIMEOUT, move |_| call.describe()).await;
         let described = described.map_err(|abrupt| match abrupt.is_mismatch() {
             true => LoadProblem::Mismatch { detail: abrupt.reason },
@@ -191,8 +194,10 @@ impl Inner {
         pre: &NotifierPre<Context>,
         binding: &Arc<Binding>,
         client: Option<Client>,
+        time: Duration,
     ) -> Call {
-        Call { pre: pre.clone(), binding: binding.clone(), client, turns: self.turns.clone() }
+        let (pre, binding, turns) = (pre.clone(), binding.clone(), self.turns.clone());
+        Call { pre, binding, client, turns, time }
     }
 
     /// Runs a call on a worker once a slot is free. `time` is the call's own bound, which it keeps itself; beyond it
@@ -216,8 +221,9 @@ impl Inner {
         };
         let running = self.workers.run(|worker| {
             let call = make(worker);
+            let ticking = self.ticker.tick();
             async move {
-                let _slot = slot;
+                let (_slot, _ticking) = (slot, ticking);
                 call.await
             }
         });
