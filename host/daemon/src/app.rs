@@ -11,6 +11,8 @@ use postrider_queue::{Queue, SqliteOptions, SqliteQueue};
 use postrider_sandbox::{Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -26,6 +28,9 @@ use crate::registry::SharedRegistry;
 
 /// Longest wait for open API connections at the end; nothing unanswered is accepted.
 const API_GRACE: Duration = Duration::from_secs(2);
+/// Longest wait for the first look at the plugins directory when the last run knew all that it makes: what is accepted
+/// meanwhile waits for its destination.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub async fn serve(config: Config, sources: Sources) -> Result<()> {
@@ -67,8 +72,16 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     // Watched before the first look, so that nothing falls between.
     let watcher = Watcher::new(&config.plugins_dir);
     look_on_hangup(&watcher)?;
-    reloader.recall().await.context("cannot read the destinations of the last run")?;
-    reloader.look().await;
+    let complete =
+        reloader.recall().await.context("cannot read the destinations of the last run")?;
+    let (looked, first_look) = oneshot::channel();
+    let mut reloading = tokio::spawn(reloader.run(watcher, stop.clone(), looked));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _looked = first_look => {}
+        // What the last run did not know must not miss what is accepted now.
+        () = sleep(FIRST_LOOK), if complete => {}
+    }
 
     let options = Options {
         host,
@@ -79,13 +92,27 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         dice,
     };
     let dispatcher = Dispatcher::new(queue.clone(), registry.clone(), waker.clone(), options);
-    let dispatching = tokio::spawn(dispatcher.run(stop.clone()));
-    let reloading = tokio::spawn(reloader.run(watcher, stop.clone()));
+    let mut dispatching = tokio::spawn(dispatcher.run(stop.clone()));
     let api = Api { queue: queue.clone(), registry, waker, max_body: config.max_body, now, new_id };
-    let serving = tokio::spawn(serve_api(listener, api, stop.clone()));
+    let mut serving = tokio::spawn(serve_api(listener, api, stop.clone()));
     tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at http://{address}");
 
-    stop.cancelled().await;
+    // None of them ends by itself: one that does takes the daemon with it, rather than leave half of one.
+    let early = tokio::select! {
+        // First: at a stop all of them end.
+        biased;
+        () = stop.cancelled() => None,
+        ended = &mut dispatching => Some(("the dispatcher", ended.map(Ok))),
+        ended = &mut serving => Some(("the API", ended)),
+        ended = &mut reloading => Some(("the reload", ended.map(Ok))),
+    };
+    stop.cancel();
+    if let Some((who, ended)) = early {
+        tracing::error!("{who} ended by itself; stopping");
+        queue.close().await;
+        ended.with_context(|| format!("{who} failed"))??;
+        anyhow::bail!("{who} ended by itself");
+    }
     tracing::info!("stopping");
     dispatching.await.context("the dispatcher failed")?;
     serving.await.context("the API failed")??;
@@ -102,7 +129,7 @@ async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) -> 
     tokio::select! {
         served = serving.into_future() => served.context("the API stopped"),
         // A client that keeps its connection open must not keep the daemon.
-        () = async { stop.cancelled().await; tokio::time::sleep(API_GRACE).await } => Ok(()),
+        () = async { stop.cancelled().await; sleep(API_GRACE).await } => Ok(()),
     }
 }
 

@@ -262,6 +262,10 @@ impl Source {
 impl Database {
     fn parse(url: &str) -> Result<Self, String> {
         match url.strip_prefix("sqlite:") {
+            Some(path) if path.contains(":memory:") => {
+                Err("a database in memory would lose what was accepted; write sqlite:PATH"
+                    .to_owned())
+            }
             Some(path) if !path.is_empty() => {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }

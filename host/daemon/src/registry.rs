@@ -22,6 +22,8 @@ pub struct Registry {
     destinations: BTreeMap<String, Arc<Entry>>,
     /// Destination files that were never good, and why.
     pub refused: BTreeMap<String, String>,
+    /// What is not as it should be with destinations that are in force all the same.
+    pub warnings: BTreeMap<String, String>,
 }
 
 /// One `.wasm` of the plugins directory.

@@ -33,8 +33,8 @@ struct Given {
     subject: Option<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// Any JSON, kept byte for byte.
-    #[serde(default)]
+    /// Any JSON, null too, kept byte for byte.
+    #[serde(default, deserialize_with = "given")]
     content: Option<Box<RawValue>>,
     #[serde(default)]
     content_text: Option<String>,
@@ -87,7 +87,7 @@ pub async fn list(
 }
 
 /// `GET /v1/notifications/{id}`: with its content, deliveries and attempts.
-pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
+pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<view::Whole>, Problem> {
     let id: NotificationId =
         id.parse().map_err(|_any| Problem::field("id", "is not the UUID of a notification"))?;
     let Some(record) = api.queue.notification(id).await? else {
@@ -100,11 +100,13 @@ pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<Value
     for delivery in api.queue.deliveries(&filter).await? {
         all.push(deliveries::with_attempts(&api, &delivery).await?);
     }
-    let mut shown = view::notification(&record);
-    let (name, content) = view::content(&record.notification);
-    shown.insert(name.to_owned(), content);
-    shown.insert("deliveries".to_owned(), all.into());
-    Ok(Json(Value::Object(shown)))
+    let mut fields = view::notification(&record);
+    fields.insert("deliveries".to_owned(), all.into());
+    Ok(Json(view::Whole { fields, content: view::content(&record.notification) }))
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(value).map(Some)
 }
 
 /// What is read and dropped of a body that is too large, so that its sender is still there for the answer.
@@ -136,11 +138,25 @@ async fn drain(mut body: Body) {
 }
 
 fn parse(body: &[u8]) -> Result<Draft, Problem> {
-    let body: Given = serde_json::from_slice(body).map_err(|error| {
-        let message = suggest::reword(error.to_string().as_str());
-        let detail = format!("the body is not a notification in JSON: {message}");
+    let refused = |detail: String| {
+        let detail = format!("the body is not a notification in JSON: {detail}");
         Problem::new(StatusCode::BAD_REQUEST, detail)
+    };
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(refused(
+            "it must be an object, such as {\"type\": \"alert.firing\"}".to_owned(),
+        ));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let body: Given = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let message = suggest::reword(&error.inner().to_string());
+        match path.as_str() {
+            "." | "?" => refused(message),
+            field => Problem::field(field, &message),
+        }
     })?;
+    json.end().map_err(|error| refused(error.to_string()))?;
     let (content, content_type) = match (body.content, body.content_text, body.content_base64) {
         (None, None, None) => (Bytes::new(), "application/json"),
         (Some(json), None, None) => (Bytes::from(json.get().to_owned()), "application/json"),
@@ -200,7 +216,12 @@ mod tests {
     #[tokio::test]
     async fn bad_bodies_name_the_field() {
         for (body, expected) in [
-            ("hello", "not a notification in JSON: expected value at line 1"),
+            ("hello", "it must be an object"),
+            (r#"["demo"]"#, "it must be an object"),
+            (r#"{"type":"x"} {}"#, "trailing characters"),
+            ("", "EOF while parsing"),
+            (r#"{"type":5}"#, r#""field":"type""#),
+            (r#"{"type":"x","content":null,"content_text":"y"}"#, "only one of content"),
             (r#"{"typ":"x"}"#, r#"unknown key \"typ\"; did you mean \"type\"?"#),
             (r#"{}"#, r#""field":"type""#),
             (r#"{"type":"x","content":1,"content_text":"y"}"#, "only one of content, content_text"),
@@ -209,7 +230,7 @@ mod tests {
                 r#"{"type":"x","labels":{"a":"\u0007"}}"#,
                 "labels.a: must not contain the control character",
             ),
-            (r#"{"type":"x","labels":{"a":1}}"#, "expected a string"),
+            (r#"{"type":"x","labels":{"a":1}}"#, r#""field":"labels.a""#),
         ] {
             let error = refused(body).await;
             assert!(error.contains(expected), "{body}: {error}");

@@ -43,7 +43,7 @@ pub async fn destinations(State(api): State<Api>) -> Json<Value> {
             "plugin": entry.spec.plugin,
             "state": entry.status.name(),
             "reason": entry.status.reason(),
-            "problem": entry.problem,
+            "problem": entry.problem.as_ref().or_else(|| registry.warnings.get(name)),
             "allow": entry.spec.allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fallback": entry.spec.fallback,
             "since": entry.since,

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use postrider_core::{Attempt, Notification};
 use postrider_queue::{DeliveryRecord, NotificationRecord};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 /// A notification without its content.
@@ -23,16 +25,36 @@ pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
     fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
+/// A notification with its content.
+#[derive(Serialize)]
+pub struct Whole {
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+    #[serde(flatten)]
+    pub content: Content,
+}
+
 /// The content under the name that a producer would send it by.
-pub fn content(n: &Notification) -> (&'static str, Value) {
+#[derive(Serialize)]
+pub enum Content {
+    /// As it came, to the byte.
+    #[serde(rename = "content")]
+    Json(Box<RawValue>),
+    #[serde(rename = "content_text")]
+    Text(String),
+    #[serde(rename = "content_base64")]
+    Bytes(String),
+}
+
+pub fn content(n: &Notification) -> Content {
     let is_json =
         n.content_type.starts_with("application/json") || n.content_type.contains("+json");
-    if is_json && let Ok(value) = serde_json::from_slice(&n.content) {
-        return ("content", value);
+    if is_json && let Ok(json) = serde_json::from_slice(&n.content) {
+        return Content::Json(json);
     }
     match std::str::from_utf8(&n.content) {
-        Ok(text) => ("content_text", json!(text)),
-        Err(_binary) => ("content_base64", json!(STANDARD.encode(&n.content))),
+        Ok(text) => Content::Text(text.to_owned()),
+        Err(_binary) => Content::Bytes(STANDARD.encode(&n.content)),
     }
 }
 

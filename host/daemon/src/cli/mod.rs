@@ -178,34 +178,34 @@ async fn command(command: Command) -> Result<ExitCode> {
             send::run(&to.client()?, notification, to.json).await?;
         }
         Command::Notification(NotificationCommand::List { page, to }) => {
-            let found = to.client()?.get("/v1/notifications", &page.query()).await?;
+            let found = to.client()?.get(&["v1", "notifications"], &page.query()).await?;
             show::list(&found, to.json, &["id", "type", "source", "subject", "time"])?;
         }
         Command::Notification(NotificationCommand::Show { id, to }) => {
-            let found = to.client()?.get(&format!("/v1/notifications/{id}"), &[]).await?;
+            let found = to.client()?.get(&["v1", "notifications", &id], &[]).await?;
             show::notification(&found, to.json)?;
         }
         Command::Delivery(DeliveryCommand::List { state, destination, page, to }) => {
             let mut query = page.query();
             query.extend(state.map(|s| ("state", s)));
             query.extend(destination.map(|d| ("destination", d)));
-            let found = to.client()?.get("/v1/deliveries", &query).await?;
+            let found = to.client()?.get(&["v1", "deliveries"], &query).await?;
             let columns = ["id", "type", "destination", "state", "attempts", "due", "reason"];
             show::list(&found, to.json, &columns)?;
         }
         Command::Delivery(DeliveryCommand::Show { id, to }) => {
-            let found = to.client()?.get(&format!("/v1/deliveries/{id}"), &[]).await?;
+            let found = to.client()?.get(&["v1", "deliveries", &id.to_string()], &[]).await?;
             show::delivery(&found, to.json)?;
         }
         Command::Plugin(PluginCommand::Check { file, json }) => {
             return check::run(&file, json).await;
         }
         Command::Plugin(PluginCommand::List { to }) => {
-            let found = to.client()?.get("/v1/plugins", &[]).await?;
+            let found = to.client()?.get(&["v1", "plugins"], &[]).await?;
             show::list(&found, to.json, &["name", "version", "state", "sha256", "problem"])?;
         }
         Command::Destination(DestinationCommand::List { to }) => {
-            let found = to.client()?.get("/v1/destinations", &[]).await?;
+            let found = to.client()?.get(&["v1", "destinations"], &[]).await?;
             show::list(&found, to.json, &["name", "plugin", "state", "reason", "problem"])?;
         }
     }
@@ -231,7 +231,8 @@ async fn serve(flags: ServeFlags) -> Result<()> {
 impl To {
     fn client(&self) -> Result<Client> {
         let environment: Vec<(String, String)> = std::env::vars().collect();
-        let from_environment = environment.iter().find(|(name, _)| name == "POSTRIDER_URL");
+        let from_environment =
+            environment.iter().find(|(name, url)| name == "POSTRIDER_URL" && !url.is_empty());
         match self.url.clone().or_else(|| from_environment.map(|(_, url)| url.clone())) {
             Some(url) => Client::new(&url),
             None => {

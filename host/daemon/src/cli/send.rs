@@ -1,5 +1,6 @@
 //! `postrider send`.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,9 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::client::Client;
 
@@ -42,7 +45,7 @@ pub(super) async fn run(client: &Client, given: Given, as_json: bool) -> Result<
         None => Vec::new(),
         Some(path) => read(path)?,
     };
-    let answer = client.post("/v1/notifications", &body(given, content)).await?;
+    let answer = client.post(&["v1", "notifications"], body(given, content)?).await?;
     let mut out = std::io::stdout().lock();
     match as_json {
         true => writeln!(out, "{answer:#}")?,
@@ -51,28 +54,54 @@ pub(super) async fn run(client: &Client, given: Given, as_json: bool) -> Result<
     Ok(())
 }
 
-fn body(given: Given, content: Vec<u8>) -> Value {
-    let labels: Map<String, Value> = given.labels.into_iter().map(|(k, v)| (k, v.into())).collect();
-    let mut body = json!({"type": given.kind, "labels": labels});
-    let mut set = |name: &str, value: Option<Value>| {
-        if let (Some(value), Some(body)) = (value, body.as_object_mut()) {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    set("source", given.source.map(Value::from));
-    set("subject", given.subject.map(Value::from));
-    set("idempotency_key", given.key.map(Value::from));
+/// The body of `POST /v1/notifications`.
+#[derive(Serialize)]
+struct Body {
+    #[serde(rename = "type")]
+    kind: String,
+    labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
+enum Content {
+    /// As it is: the order of keys and the digits of numbers are the producer's.
+    #[serde(rename = "content")]
+    Json(Box<RawValue>),
+    #[serde(rename = "content_text")]
+    Text(String),
+    #[serde(rename = "content_base64")]
+    Bytes(String),
+}
+
+fn body(given: Given, content: Vec<u8>) -> Result<String> {
     let wants_json = given.content_type.as_deref().is_none_or(|t| t.contains("json"));
-    set("content_type", given.content_type.map(Value::from));
-    if content.is_empty() {
-        return body;
-    }
-    match (serde_json::from_slice::<Value>(&content), String::from_utf8(content)) {
-        (Ok(value), _) if wants_json => set("content", Some(value)),
-        (_, Ok(text)) => set("content_text", Some(text.into())),
-        (_, Err(bytes)) => set("content_base64", Some(STANDARD.encode(bytes.as_bytes()).into())),
-    }
-    body
+    let content =
+        match (serde_json::from_slice::<Box<RawValue>>(&content), String::from_utf8(content)) {
+            (Ok(value), _) if wants_json => Content::Json(value),
+            (_, Ok(text)) => Content::Text(text),
+            (_, Err(bytes)) => Content::Bytes(STANDARD.encode(bytes.as_bytes())),
+        };
+    let empty = matches!(&content, Content::Text(text) if text.is_empty());
+    let content_type = given.content_type.or_else(|| empty.then(|| "application/json".to_owned()));
+    Ok(serde_json::to_string(&Body {
+        kind: given.kind,
+        labels: given.labels.into_iter().collect(),
+        source: given.source,
+        subject: given.subject,
+        idempotency_key: given.key,
+        content_type,
+        content,
+    })?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -88,5 +117,39 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err("a label is NAME=VALUE, such as severity=high".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(content: &[u8], content_type: Option<&str>) -> String {
+        let given = Given {
+            kind: "x".into(),
+            source: None,
+            subject: None,
+            labels: Vec::new(),
+            key: None,
+            content_type: content_type.map(str::to_owned),
+            file: None,
+        };
+        body(given, content.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn json_is_sent_as_it_is() {
+        let body = sent(br#"{"n":123456789012345678901234567890,"b":1.10,"a":1}"#, None);
+        assert!(
+            body.contains(r#""content":{"n":123456789012345678901234567890,"b":1.10,"a":1}"#),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn text_and_bytes_are_told_apart() {
+        assert!(sent(b"plain words", None).contains(r#""content_text":"plain words""#));
+        assert!(sent(b"1", Some("text/plain")).contains(r#""content_text":"1""#));
+        assert!(sent(b"\xff", None).contains(r#""content_base64":"/w==""#));
     }
 }

@@ -34,7 +34,7 @@ use jiff::Timestamp;
 use postrider_core::{HostId, Notification, Outcome};
 use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -178,12 +178,19 @@ impl Dispatcher {
             // Registered before the look, so that a wake-up during it is not lost.
             let woken = self.waker.0.notify.notified();
             let until = match self.round(settler, &mut chores).await {
-                Ok(until) => {
-                    trouble.over();
-                    until
+                Ok(until) => until,
+                Err(error) => {
+                    // Whatever the round had planned, the look that failed is still to be taken.
+                    *self.waker.look() = None;
+                    let wait = trouble.wait(&error);
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        // No wake-up shortens it: an unavailable queue is not asked more often for being busy.
+                        () = sleep(wait) => continue,
+                    }
                 }
-                Err(error) => Instant::now() + trouble.wait(&error),
             };
+            trouble.over();
             if until <= Instant::now() {
                 tokio::task::yield_now().await;
                 continue;
@@ -201,8 +208,9 @@ impl Dispatcher {
         let registry = self.shared.registry.load();
         let now = Instant::now();
         if now >= chores.arrivals {
-            while self.fan_out(&registry).await? == MAX_BATCH {}
-            chores.arrivals = now + ARRIVAL_POLL;
+            // One batch a round: a flood of them delays neither claims nor a stop.
+            let more = self.fan_out(&registry).await? == MAX_BATCH;
+            chores.arrivals = if more { now } else { now + ARRIVAL_POLL };
         }
         if now >= chores.orphans {
             self.bury_orphans().await?;
@@ -351,10 +359,9 @@ impl Shared {
     fn note_claimed(&self, claim: &Claim, leases: &[Lease]) {
         let mut slots = self.slots();
         for asked in &claim.slots {
-            let got = leases.iter().filter(|l| l.destination == asked.destination);
-            let retries = got.clone().filter(|l| l.standing.used > 0 || l.attempt > 1).count();
+            let got = leases.iter().filter(|l| l.destination == asked.destination).count();
             if let Some(slots) = slots.get_mut(&asked.destination) {
-                slots.took(asked, got.count(), retries);
+                slots.took(asked, got);
             }
         }
     }

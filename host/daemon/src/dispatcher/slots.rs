@@ -11,8 +11,6 @@ pub(super) struct DestinationSlots {
     in_flight: u32,
     /// The last claim brought as many as were asked for: there may be more.
     more: bool,
-    /// The last claim brought as many retries as were asked for.
-    more_retries: bool,
     /// Whose turn a single free slot is.
     retries_turn: bool,
     bucket: Option<Bucket>,
@@ -38,25 +36,18 @@ impl DestinationSlots {
         }
         let retries = match free {
             1 => u32::from(self.retries_turn),
-            // A backlog of retries gets half; else one, to notice when it begins.
-            _ if self.more_retries => free / 2,
-            _ => 1,
+            // Half, so that neither lane starves the other; what one leaves free the other takes.
+            _ => free / 2,
         };
-        Some(Slots { destination: name.to_owned(), fresh: free - retries, retries })
+        Some(Slots { destination: name.to_owned(), free, retries })
     }
 
-    /// A claim for `asked` brought `got` deliveries, `retries` of them no first attempts.
-    pub(super) fn took(&mut self, asked: &Slots, got: usize, retries: usize) {
+    /// A claim for `asked` brought `got` deliveries.
+    pub(super) fn took(&mut self, asked: &Slots, got: usize) {
         let got = u32::try_from(got).unwrap_or(u32::MAX);
-        let retries = u32::try_from(retries).unwrap_or(u32::MAX);
         self.in_flight = self.in_flight.saturating_add(got);
-        self.more = got > 0;
-        self.more_retries = asked.retries > 0 && retries >= asked.retries;
-        if asked.fresh + asked.retries == 1 {
-            self.retries_turn = !self.retries_turn;
-            // The other lane was not asked.
-            self.more = true;
-        }
+        self.more = got >= asked.free;
+        self.retries_turn = !self.retries_turn;
         if let Some(bucket) = &mut self.bucket {
             bucket.tokens -= f64::from(got);
         }
@@ -109,28 +100,23 @@ mod tests {
     }
 
     fn wanted(slots: &mut DestinationSlots, policy: &Policy, now: Instant) -> (u32, u32) {
-        slots.wanted("x", policy, now).map_or((0, 0), |s| (s.fresh, s.retries))
+        slots.wanted("x", policy, now).map_or((0, 0), |s| (s.free, s.retries))
     }
 
     #[test]
-    fn a_backlog_of_retries_takes_half_and_no_more() {
-        let (mut slots, policy, now) =
-            (DestinationSlots::default(), policy(8, None), Instant::now());
-        assert_eq!(wanted(&mut slots, &policy, now), (7, 1));
-        let asked = slots.wanted("x", &policy, now).unwrap();
-        slots.took(&asked, 1, 1);
-        slots.ended();
-        assert_eq!(wanted(&mut slots, &policy, now), (4, 4));
+    fn half_of_the_slots_are_kept_for_retries() {
+        let mut slots = DestinationSlots::default();
+        assert_eq!(wanted(&mut slots, &policy(8, None), Instant::now()), (8, 4));
     }
 
     #[test]
     fn a_single_slot_alternates_between_the_lanes() {
         let (mut slots, policy, now) =
             (DestinationSlots::default(), policy(1, None), Instant::now());
-        for turn in [(1, 0), (0, 1), (1, 0)] {
+        for turn in [(1, 0), (1, 1), (1, 0)] {
             let asked = slots.wanted("x", &policy, now).unwrap();
-            assert_eq!((asked.fresh, asked.retries), turn);
-            slots.took(&asked, 0, 0);
+            assert_eq!((asked.free, asked.retries), turn);
+            slots.took(&asked, 0);
         }
     }
 
@@ -139,7 +125,7 @@ mod tests {
         let (mut slots, policy, now) =
             (DestinationSlots::default(), policy(2, None), Instant::now());
         let asked = slots.wanted("x", &policy, now).unwrap();
-        slots.took(&asked, 2, 0);
+        slots.took(&asked, 2);
         assert_eq!(wanted(&mut slots, &policy, now), (0, 0));
         assert!(slots.ended());
         assert_ne!(wanted(&mut slots, &policy, now), (0, 0));
@@ -150,13 +136,13 @@ mod tests {
         let (mut slots, policy) = (DestinationSlots::default(), policy(64, Some("2/s")));
         let start = Instant::now();
         let asked = slots.wanted("x", &policy, start).unwrap();
-        assert_eq!(asked.fresh + asked.retries, 1);
-        slots.took(&asked, 1, 0);
+        assert_eq!(asked.free, 1);
+        slots.took(&asked, 1);
         assert_eq!(slots.until_token(&policy, start), Some(Duration::from_millis(500)));
         let later = start + Duration::from_millis(500);
         assert_eq!(slots.until_token(&policy, later), None);
         assert!(slots.wanted("x", &policy, later).is_some());
         let idle = slots.wanted("x", &policy, start + Duration::from_secs(3_600)).unwrap();
-        assert_eq!(idle.fresh + idle.retries, 2, "no more than a second's worth at once");
+        assert_eq!(idle.free, 2, "no more than a second's worth at once");
     }
 }

@@ -1,6 +1,6 @@
 //! Copies of the last good modules, so that a broken file plus a restart loses nothing.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -22,7 +22,9 @@ impl KeptModules {
             return Ok(());
         }
         let beside = self.0.join(format!(".{hash}.part"));
-        std::fs::write(&beside, module)?;
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(module)?;
+        file.sync_all()?;
         std::fs::rename(&beside, &path)
     }
 

@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use postrider_core::Destination;
+use postrider_core::{Destination, suggest};
 use postrider_queue::{KeptDestination, Queue};
-use postrider_sandbox::{BindError, Plugin, Sandbox, Secrets, StateStore};
+use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, Secrets, StateStore};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{self, FileAt, Listing, ReadError, Stamp};
@@ -47,7 +48,11 @@ pub struct Memory {
     kept: BTreeMap<String, KeptDestination>,
     /// Fingerprints of destinations that did not bind, and why: not tried again until something changed.
     failed: HashMap<String, (String, BindError)>,
+    /// Lines that the last look said or would have said again.
     said: BTreeSet<String>,
+    saying: BTreeSet<String>,
+    /// The queue could not keep the destinations in force; the next look tries again.
+    unkept: bool,
 }
 
 #[derive(Clone)]
@@ -64,21 +69,83 @@ struct Candidate {
     problem: Option<String>,
 }
 
+/// What became of a candidate.
+struct Made {
+    module: String,
+    fingerprint: String,
+    status: Status,
+    notifier: Option<Arc<dyn NotifierCall>>,
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        Self {
+            module: String::new(),
+            fingerprint: String::new(),
+            status: Status::Parked(String::new()),
+            notifier: None,
+        }
+    }
+}
+
+impl Made {
+    fn ready(notifier: Notifier, fingerprint: String) -> Self {
+        let module = notifier.plugin().hash().to_owned();
+        Self { module, fingerprint, status: Status::Ready, notifier: Some(Arc::new(notifier)) }
+    }
+}
+
 impl Reloader {
     /// Recalls what the queue kept from earlier runs. Before the first look.
-    pub async fn recall(&mut self) -> anyhow::Result<()> {
+    ///
+    /// Those destinations are in force at once, parked: what is accepted before the first look has ended waits for
+    /// them. Answers whether they are all that the directory makes: if not, what is accepted now would miss some.
+    pub async fn recall(&mut self) -> anyhow::Result<bool> {
         let kept = self.queue.kept_destinations().await?;
+        let mut registry = Registry::default();
+        for kept in &kept {
+            let Ok(spec) = Destination::parse(&kept.name, &kept.text) else { continue };
+            let candidate = Candidate { spec, text: kept.text.clone(), problem: None };
+            let status = Status::Parked("its module is being loaded".to_owned());
+            let made = Made { status, ..Made::default() };
+            // Names that clash were not both kept.
+            let _clash = registry.insert(Arc::new(self.made(candidate, made, None)));
+        }
+        self.registry.store(Arc::new(registry));
         self.memory.kept = kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect();
-        Ok(())
+        let directory = self.directory.clone();
+        let listing = tokio::task::spawn_blocking(move || directory::list(&directory)).await??;
+        Ok(self.knows_all(&listing))
     }
 
-    /// Looks whenever the directory is worth a look, until `stop`.
-    pub async fn run(mut self, watcher: Watcher, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = watcher.changed() => self.look().await,
+    fn knows_all(&self, listing: &Listing) -> bool {
+        let kept = &self.memory.kept;
+        let specs = kept.values().filter_map(|k| Destination::parse(&k.name, &k.text).ok());
+        let used: BTreeSet<String> = specs.map(|spec| spec.plugin).collect();
+        listing.destinations.keys().all(|name| kept.contains_key(name))
+            && listing.modules.keys().all(|name| kept.contains_key(name) || used.contains(name))
+    }
+
+    /// Looks at once, and whenever the directory is worth a look, until `stop`. A look that is cut off has changed
+    /// nothing. `looked` hears of the first one's end.
+    pub async fn run(
+        mut self,
+        watcher: Watcher,
+        stop: CancellationToken,
+        looked: oneshot::Sender<()>,
+    ) {
+        let looking = async {
+            self.look().await;
+            // Nobody waits any more when the daemon is stopping.
+            let _stopping = looked.send(());
+            loop {
+                watcher.changed().await;
+                self.look().await;
             }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = looking => {}
         }
     }
 
@@ -101,6 +168,7 @@ impl Reloader {
         }
         new.plugins = self.plugins(&listing, &old).await;
         self.destinations(&listing, &old, &mut new).await;
+        self.memory.said = std::mem::take(&mut self.memory.saying);
         self.replace(&old, new).await;
     }
 
@@ -203,23 +271,54 @@ impl Reloader {
     }
 
     async fn destinations(&mut self, listing: &Listing, old: &Registry, new: &mut Registry) {
-        let candidates = self.candidates(listing, old, new);
-        for (name, candidate) in candidates {
+        let mut candidates = self.candidates(listing, old, new);
+        self.refuse_loops(&mut candidates, old, new);
+        let unknown = unknown_fallbacks(&candidates);
+        for (name, problem) in &unknown {
+            self.say(format!("destination \"{name}\": {problem}"));
+        }
+        new.warnings = unknown;
+        let reloader = &*self;
+        let plugins = &new.plugins;
+        let binding = candidates.into_iter().map(|(name, candidate)| async move {
             let before = old.destination(&name).cloned();
-            let entry = self.entry(candidate, before, &new.plugins).await;
+            (name, reloader.entry(candidate, before, plugins).await)
+        });
+        // A configure that hangs delays its own destination only.
+        let bound = futures_util::future::join_all(binding).await;
+        for (name, (entry, failed)) in bound {
+            match failed {
+                Some(failed) => self.memory.failed.insert(name.clone(), failed),
+                None => self.memory.failed.remove(&name),
+            };
             if let Err(clash) = new.insert(Arc::new(entry)) {
                 new.refused.insert(format!("{name}.toml"), clash.to_string());
             }
         }
-        let unknown: Vec<(String, String)> = new
-            .destinations()
-            .flat_map(|(name, entry)| {
-                entry.spec.fallback.iter().map(move |f| (name.to_owned(), f.clone()))
-            })
-            .filter(|(_, fallback)| new.destination(fallback).is_none())
-            .collect();
-        for (name, fallback) in unknown {
-            self.say(format!("destination \"{name}\": fallback \"{fallback}\" is not a destination; its deliveries would wait until it is"));
+    }
+
+    /// Takes fallbacks that lead back to where they began out of force; the text before takes their place.
+    fn refuse_loops(
+        &self,
+        candidates: &mut BTreeMap<String, Candidate>,
+        old: &Registry,
+        new: &mut Registry,
+    ) {
+        while let Some((name, way)) = candidates.keys().find_map(|name| find_loop(name, candidates))
+        {
+            let problem = format!("fallback: {way} is a loop; take one of them out");
+            let last = self.last_text(&name, old);
+            // The text before must not be in a loop itself.
+            let last = last.filter(|(spec, _)| spec.fallback.is_empty());
+            match last {
+                Some((spec, text)) => {
+                    candidates.insert(name, Candidate { spec, text, problem: Some(problem) });
+                }
+                None => {
+                    candidates.remove(&name);
+                    new.refused.insert(format!("{name}.toml"), problem);
+                }
+            }
         }
     }
 
@@ -254,10 +353,12 @@ impl Reloader {
         }
         self.memory.destinations.retain(|name, _| listing.destinations.contains_key(name));
         let used: BTreeSet<String> = candidates.values().map(|c| c.spec.plugin.clone()).collect();
-        for name in new.plugins.keys() {
+        for (name, plugin) in &new.plugins {
             let has_file = listing.destinations.contains_key(name);
+            let was_in_force = self.memory.kept.get(name).is_some_and(|kept| kept.text.is_empty());
             if !has_file
                 && !used.contains(name)
+                && (plugin.plugin.is_some() || was_in_force)
                 && let Ok(spec) = Destination::parse(name, "")
             {
                 let implicit = Candidate { spec, text: String::new(), problem: None };
@@ -274,6 +375,10 @@ impl Reloader {
             return text.clone();
         }
         let text = match directory::read(file) {
+            // What truncates a file before it writes leaves it empty for a moment; it must not match everything then.
+            Ok(bytes) if bytes.trim_ascii().is_empty() => {
+                Err("the file is empty; write plugin = \"…\" into it".to_owned())
+            }
             Ok(bytes) => String::from_utf8(bytes.to_vec())
                 .map_err(|_any| "the file is not UTF-8 text".to_owned()),
             // Not remembered: the next look reads it.
@@ -292,30 +397,16 @@ impl Reloader {
         Some((Destination::parse(name, &kept.text).ok()?, kept.text.clone()))
     }
 
+    /// What is in force for a candidate, and with which fingerprint it did not bind, if it did not.
     async fn entry(
-        &mut self,
+        &self,
         candidate: Candidate,
         before: Option<Arc<Entry>>,
         plugins: &BTreeMap<String, PluginEntry>,
-    ) -> Entry {
-        let name = candidate.spec.name.clone();
+    ) -> (Entry, Option<(String, BindError)>) {
         let Some(plugin) = plugins.get(&candidate.spec.plugin).and_then(|p| p.plugin.clone())
         else {
-            let wanted = &candidate.spec.plugin;
-            let reason = match plugins.get(wanted).and_then(|p| p.problem.clone()) {
-                Some(problem) => problem,
-                None => format!(
-                    "plugin \"{wanted}\" is not in the plugins directory; put {wanted}.wasm there"
-                ),
-            };
-            return self.made(
-                candidate,
-                String::new(),
-                String::new(),
-                Status::Parked(reason),
-                None,
-                before.as_deref(),
-            );
+            return (self.without_plugin(candidate, before, plugins).await, None);
         };
         if let Some(pin) = &candidate.spec.sha256
             && pin != plugin.hash()
@@ -324,65 +415,84 @@ impl Reloader {
                 "the module has SHA-256 {}, the file pins {pin}; put the pinned module there or change sha256",
                 plugin.hash()
             );
-            return self.fall_back(candidate, before, problem, true);
+            return (self.fall_back(candidate, before, problem, true).await, None);
         }
-        let values = match self.sources.read(&candidate.spec.secrets) {
+        let values = match self.secrets(&candidate.spec).await {
             Ok(values) => values,
-            Err(problem) => return self.fall_back(candidate, before, problem, true),
+            Err(problem) => return (self.fall_back(candidate, before, problem, true).await, None),
         };
         let fingerprint = fingerprint(&candidate.text, plugin.hash(), &values);
         if let Some(same) =
             before.as_ref().filter(|b| b.fingerprint == fingerprint && b.notifier.is_some())
         {
-            return same.with_problem(candidate.problem);
+            return (same.with_problem(candidate.problem), None);
         }
-        let bound = match self.memory.failed.get(&name) {
+        let bound = match self.memory.failed.get(&candidate.spec.name) {
             Some((tried, error)) if *tried == fingerprint => Err(error.clone()),
             Some(_) | None => {
                 let secrets: Secrets = values.into_iter().collect();
                 plugin.bind(&candidate.spec, secrets, Some(self.state.clone())).await
             }
         };
-        match bound {
+        let error = match bound {
             Ok(notifier) => {
-                self.memory.failed.remove(&name);
-                let notifier: Arc<dyn NotifierCall> = Arc::new(notifier);
-                let hash = plugin.hash().to_owned();
-                self.made(
-                    candidate,
-                    hash,
-                    fingerprint,
-                    Status::Ready,
-                    Some(notifier),
-                    before.as_deref(),
-                )
+                let made = Made::ready(notifier, fingerprint);
+                return (self.made(candidate, made, before.as_deref()), None);
             }
-            Err(error) => {
-                self.memory.failed.insert(name.clone(), (fingerprint.clone(), error.clone()));
-                match error {
-                    BindError::Disabled => {
-                        let off = Status::Off("its configure says that it is disabled".to_owned());
-                        self.made(
-                            candidate,
-                            plugin.hash().to_owned(),
-                            fingerprint,
-                            off,
-                            None,
-                            before.as_deref(),
-                        )
-                    }
-                    BindError::Refused(_) | BindError::Fault { .. } => {
-                        let known = self.memory.kept.contains_key(&name);
-                        self.fall_back(candidate, before, format!("configure: {error}"), known)
-                    }
-                }
+            Err(error) => error,
+        };
+        let failed = Some((fingerprint.clone(), error.clone()));
+        let entry = match &error {
+            BindError::Disabled => {
+                let status = Status::Off("its configure says that it is disabled".to_owned());
+                let module = plugin.hash().to_owned();
+                let made = Made { module, fingerprint, status, notifier: None };
+                self.made(candidate, made, before.as_deref())
             }
-        }
+            BindError::Refused(_) | BindError::Fault { .. } => {
+                let known = self.memory.kept.contains_key(&candidate.spec.name);
+                self.fall_back(candidate, before, format!("configure: {error}"), known).await
+            }
+        };
+        (entry, failed)
     }
 
-    /// What is in force when the file that lies there cannot be: the entry before it if it can send; else the new
-    /// text, parked where it was good before or only waits for something, off where it never was good.
-    fn fall_back(
+    /// A destination whose module is not there waits for it. One that names another module than before, which is
+    /// not there, is rather a mistake: what is in force stays.
+    async fn without_plugin(
+        &self,
+        candidate: Candidate,
+        before: Option<Arc<Entry>>,
+        plugins: &BTreeMap<String, PluginEntry>,
+    ) -> Entry {
+        let wanted = &candidate.spec.plugin;
+        let reason = match plugins.get(wanted).and_then(|p| p.problem.clone()) {
+            Some(problem) => problem,
+            None => format!(
+                "plugin \"{wanted}\" is not in the plugins directory; put {wanted}.wasm there"
+            ),
+        };
+        if before.as_ref().is_some_and(|b| b.notifier.is_some() && b.text != candidate.text) {
+            return self.fall_back(candidate, before, reason, true).await;
+        }
+        let made = Made { status: Status::Parked(reason), ..Made::default() };
+        self.made(candidate, made, before.as_deref())
+    }
+
+    /// Reads the values off the runtime: a file may lie on a slow mount.
+    async fn secrets(&self, spec: &Destination) -> Result<BTreeMap<String, String>, String> {
+        if spec.secrets.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (sources, secrets) = (self.sources.clone(), spec.secrets.clone());
+        let reading = tokio::task::spawn_blocking(move || sources.read(&secrets));
+        reading.await.unwrap_or_else(|stopped| Err(format!("secrets: {stopped}")))
+    }
+
+    /// What is in force when the file that lies there cannot be: the entry before it if it can send, after a restart
+    /// what last was bound; else the new text, parked where it was good before or only waits for something, off
+    /// where it never was good.
+    async fn fall_back(
         &self,
         candidate: Candidate,
         before: Option<Arc<Entry>>,
@@ -392,39 +502,56 @@ impl Reloader {
         if let Some(before) = before.as_ref().filter(|b| b.notifier.is_some()) {
             return before.with_problem(Some(candidate.problem.unwrap_or(problem)));
         }
+        let first = before.as_ref().is_none_or(|b| b.fingerprint.is_empty());
+        if first && let Some(mut revived) = self.revive(&candidate.spec.name).await {
+            revived.problem = Some(candidate.problem.unwrap_or(problem));
+            return revived;
+        }
         let parked = park || before.as_ref().is_some_and(|b| matches!(b.status, Status::Parked(_)));
         let status = if parked { Status::Parked(problem) } else { Status::Off(problem) };
-        self.made(candidate, String::new(), String::new(), status, None, before.as_deref())
+        // Not empty, so that what was kept is tried once.
+        let fingerprint = "fallen back".to_owned();
+        let made = Made { status, fingerprint, ..Made::default() };
+        self.made(candidate, made, before.as_deref())
     }
 
-    fn made(
-        &self,
-        candidate: Candidate,
-        module: String,
-        fingerprint: String,
-        status: Status,
-        notifier: Option<Arc<dyn NotifierCall>>,
-        before: Option<&Entry>,
-    ) -> Entry {
+    /// The text and the module that an earlier run last bound under this name.
+    async fn revive(&self, name: &str) -> Option<Entry> {
+        let kept = self.memory.kept.get(name).filter(|kept| !kept.module.is_empty())?;
+        let spec = Destination::parse(name, &kept.text).ok()?;
+        let content = self.modules.get(&kept.module).ok()?;
+        let plugin = self.sandbox.load(&spec.plugin, content).await.ok()?;
+        let values = self.secrets(&spec).await.ok()?;
+        let fingerprint = fingerprint(&kept.text, plugin.hash(), &values);
+        let secrets: Secrets = values.into_iter().collect();
+        let notifier = plugin.bind(&spec, secrets, Some(self.state.clone())).await.ok()?;
+        let candidate = Candidate { spec, text: kept.text.clone(), problem: None };
+        Some(self.made(candidate, Made::ready(notifier, fingerprint), None))
+    }
+
+    fn made(&self, candidate: Candidate, made: Made, before: Option<&Entry>) -> Entry {
         let same = before.filter(|b| {
-            b.status == status && b.fingerprint == fingerprint && b.text == candidate.text
+            b.status == made.status && b.fingerprint == made.fingerprint && b.text == candidate.text
         });
         Entry {
             since: same.map_or_else(|| (self.now)(), |b| b.since),
             spec: candidate.spec,
             text: candidate.text,
-            module,
-            fingerprint,
-            status,
+            module: made.module,
+            fingerprint: made.fingerprint,
+            status: made.status,
             problem: candidate.problem,
-            notifier,
+            notifier: made.notifier,
         }
     }
 
     /// Puts a registry in force if it differs, says what changed, and keeps it for a restart.
     async fn replace(&mut self, old: &Registry, mut new: Registry) {
         let changes = changes(old, &new);
-        if changes.is_empty() && old.generation > 0 {
+        if changes.is_empty() && old.generation > 0 && new.warnings == old.warnings {
+            if self.memory.unkept {
+                self.keep_destinations(old).await;
+            }
             return;
         }
         new.generation = old.generation + 1;
@@ -442,22 +569,22 @@ impl Reloader {
     async fn keep_destinations(&mut self, new: &Registry) {
         let in_force = new.destinations().filter(|(_, e)| !matches!(e.status, Status::Off(_)));
         let kept: Vec<KeptDestination> = in_force
-            .map(|(name, entry)| KeptDestination {
-                name: name.to_owned(),
-                text: entry.text.clone(),
-                module: match entry.module.is_empty() {
-                    // A parked one keeps the module that it had.
-                    true => {
-                        self.memory.kept.get(name).map(|k| k.module.clone()).unwrap_or_default()
-                    }
-                    false => entry.module.clone(),
+            .map(|(name, entry)| match (&entry.notifier, self.memory.kept.get(name)) {
+                // A parked one keeps what it last was bound with.
+                (None, Some(kept)) => kept.clone(),
+                (Some(_), _) | (None, None) => KeptDestination {
+                    name: name.to_owned(),
+                    text: entry.text.clone(),
+                    module: entry.module.clone(),
                 },
             })
             .collect();
         if let Err(error) = self.queue.keep_destinations(&kept).await {
-            tracing::error!(%error, "the destinations could not be kept for a restart");
+            tracing::error!(%error, "the destinations could not be kept for a restart; trying again");
+            self.memory.unkept = true;
             return;
         }
+        self.memory.unkept = false;
         let used: Vec<&str> = kept.iter().map(|k| k.module.as_str()).collect();
         let loaded = new.plugins.values().filter_map(|p| p.plugin.as_ref());
         let used: Vec<&str> = used.into_iter().chain(loaded.map(|p| p.hash())).collect();
@@ -467,13 +594,42 @@ impl Reloader {
         self.memory.kept = kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect();
     }
 
-    /// Says a thing once, not at every look.
+    /// Says a thing once for as long as it lasts, not at every look.
     fn say(&mut self, line: String) {
-        if !self.memory.said.contains(&line) {
+        if !self.memory.said.contains(&line) && !self.memory.saying.contains(&line) {
             tracing::warn!("{line}");
-            self.memory.said.insert(line);
+        }
+        self.memory.saying.insert(line);
+    }
+}
+
+/// Fallbacks that are no destinations, by the destination that names them.
+fn unknown_fallbacks(candidates: &BTreeMap<String, Candidate>) -> BTreeMap<String, String> {
+    let unknown = candidates.iter().filter_map(|(name, candidate)| {
+        let fallback = candidate.spec.fallback.iter().find(|f| !candidates.contains_key(*f))?;
+        let near = suggest::nearest(fallback, candidates.keys().map(String::as_str));
+        let meant = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
+        Some((name.clone(), format!("fallback \"{fallback}\" is not a destination{meant}")))
+    });
+    unknown.collect()
+}
+
+/// The way from a destination over fallbacks back to itself, if there is one.
+fn find_loop(from: &str, candidates: &BTreeMap<String, Candidate>) -> Option<(String, String)> {
+    let mut ways = vec![vec![from]];
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        let last = way.last().copied().unwrap_or(from);
+        for next in candidates.get(last).into_iter().flat_map(|c| &c.spec.fallback) {
+            if next == from {
+                return Some((from.to_owned(), [&way[..], &[from]].concat().join(" -> ")));
+            }
+            if seen.insert(next.as_str()) {
+                ways.push([&way[..], &[next]].concat());
+            }
         }
     }
+    None
 }
 
 /// What makes two bindings the same: the file's text, the module, the secrets' values.
@@ -569,4 +725,35 @@ fn changes(old: &Registry, new: &Registry) -> Vec<Change> {
         changes.push(Change::Good("a refused file is good now, or gone".to_owned()));
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(chains: &[(&str, &[&str])]) -> BTreeMap<String, Candidate> {
+        let candidate = |(name, fallback): &(&str, &[&str])| {
+            let text = format!("fallback = {fallback:?}");
+            let spec = Destination::parse(name, &text).unwrap();
+            ((*name).to_owned(), Candidate { spec, text, problem: None })
+        };
+        chains.iter().map(candidate).collect()
+    }
+
+    #[test]
+    fn a_loop_of_fallbacks_is_found_and_a_diamond_is_none() {
+        let looped = candidates(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
+        assert_eq!(find_loop("a", &looped).unwrap().1, "a -> b -> c -> a");
+        let diamond = candidates(&[("a", &["b", "c"]), ("b", &["d"]), ("c", &["d"]), ("d", &[])]);
+        assert!(diamond.keys().all(|name| find_loop(name, &diamond).is_none()));
+    }
+
+    #[test]
+    fn an_unknown_fallback_is_named_with_the_nearest() {
+        let unknown = unknown_fallbacks(&candidates(&[("email", &[]), ("chat", &["emial"])]));
+        assert_eq!(
+            unknown["chat"],
+            "fallback \"emial\" is not a destination; did you mean \"email\"?"
+        );
+    }
 }

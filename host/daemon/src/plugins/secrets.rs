@@ -1,6 +1,7 @@
 //! The values behind a destination's `[secrets]`: read at each look at the directory, so that a rotated file counts.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use postrider_core::secret::SecretSource;
@@ -54,20 +55,19 @@ impl Sources {
 
 fn file(path: &Path) -> Result<String, String> {
     let place = path.display();
-    let size =
-        std::fs::metadata(path).map_err(|e| format!("the file {place} cannot be read: {e}"))?.len();
-    if size > MAX_SECRET {
-        return Err(format!(
-            "the file {place} is {size} bytes large, at most {MAX_SECRET} are read"
-        ));
+    let unreadable = |e: std::io::Error| format!("the file {place} cannot be read as text: {e}");
+    // A pipe or a device would never end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(format!("{place} is not a regular file"));
     }
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| format!("the file {place} cannot be read as text: {e}"))?;
-    Ok(text
-        .strip_suffix('\n')
-        .map(|t| t.strip_suffix('\r').unwrap_or(t))
-        .unwrap_or(&text)
-        .to_owned())
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_SECRET {
+        return Err(format!("the file {place} is larger than {MAX_SECRET} bytes"));
+    }
+    let line = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t));
+    Ok(line.unwrap_or(&text).to_owned())
 }
 
 #[cfg(test)]
@@ -96,9 +96,11 @@ mod tests {
         let sources = Sources::default();
         let error = read(&sources, SecretSource::File("/no/such/file".into())).unwrap_err();
         assert!(
-            error.starts_with("secret \"key\": the file /no/such/file cannot be read"),
+            error.starts_with("secret \"key\": the file /no/such/file cannot be read as text"),
             "{error}"
         );
+        let error = read(&sources, SecretSource::File("/dev/zero".into())).unwrap_err();
+        assert!(error.contains("not a regular file"), "{error}");
         let error = read(&sources, SecretSource::Env("NOPE".into())).unwrap_err();
         assert!(error.contains("NOPE is not set"), "{error}");
         let error = read(&sources, SecretSource::Credential("../x".into())).unwrap_err();

@@ -1,5 +1,7 @@
 //! The dispatcher on a paused clock, over the queue in memory.
 
+mod unsteady;
+
 use std::collections::VecDeque;
 
 use postrider_core::{DeliveryState, Draft, Fault, NotificationId, Receipt, Scope};
@@ -8,6 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::registry::tests::entry;
+use unsteady::Unsteady;
 
 /// A notifier that plays a script: one outcome for each attempt, then delivered for ever.
 #[derive(Default)]
@@ -63,6 +66,15 @@ impl Stage {
     }
 
     fn over(queue: Arc<MemoryQueue>, destinations: &[(&str, &str, &Arc<Scripted>)]) -> Self {
+        Self::through(queue.clone(), queue, destinations)
+    }
+
+    /// The dispatcher sees `seen`, the test looks at `queue` behind it.
+    fn through(
+        seen: Arc<dyn Queue>,
+        queue: Arc<MemoryQueue>,
+        destinations: &[(&str, &str, &Arc<Scripted>)],
+    ) -> Self {
         let mut registry = Registry::default();
         for (name, text, notifier) in destinations {
             let notifier: Arc<dyn NotifierCall> = (*notifier).clone();
@@ -78,7 +90,7 @@ impl Stage {
         };
         let (waker, stop) = (Waker::default(), CancellationToken::new());
         let registry = Arc::new(SharedRegistry::from_pointee(registry));
-        let dispatcher = Dispatcher::new(queue.clone(), registry, waker.clone(), options);
+        let dispatcher = Dispatcher::new(seen, registry, waker.clone(), options);
         let running = tokio::spawn(dispatcher.run(stop.clone()));
         Self { queue, waker, stop, running }
     }
@@ -211,7 +223,7 @@ async fn a_lost_lease_ends_its_attempt_and_settles_nothing() {
     }
     let id = stage.deliveries().await[0].id;
     assert_eq!(stage.queue.cancel(&[id]).await.unwrap(), 1);
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    sleep(Duration::from_secs(20)).await;
     assert_eq!(stage.deliveries().await[0].state, DeliveryState::Cancelled);
     assert_eq!(stage.stop().await, Duration::ZERO, "nothing was left to drain");
 }
@@ -221,7 +233,7 @@ async fn a_lease_is_extended_as_long_as_its_attempt_runs() {
     let notifier = Scripted::plays([Play::Hang]);
     let stage = Stage::start(&[("a", "", &notifier)]);
     stage.enqueue(1, &["a"]).await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
+    sleep(Duration::from_secs(300)).await;
     assert_eq!(notifier.attempts(), 1, "nobody took the lease in five minutes");
     assert_eq!(stage.deliveries().await[0].state, DeliveryState::Leased);
     stage.stop().await;
@@ -274,14 +286,14 @@ async fn a_trap_is_a_budgeted_attempt_and_the_fallback_takes_over() {
 async fn notifications_inserted_by_sql_are_fanned_out_within_a_second() {
     let notifier = Scripted::plays([]);
     let stage = Stage::start(&[("a", "", &notifier)]);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(5)).await;
     let notification = Draft { kind: "x".into(), ..Draft::default() }
         .accept(NotificationId(Uuid::from_u128(9)), Timestamp::UNIX_EPOCH)
         .unwrap();
     stage.queue.insert(notification);
     let start = Instant::now();
     while notifier.attempts() == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     assert!(start.elapsed() <= Duration::from_millis(1_020), "{:?}", start.elapsed());
     stage.stop().await;
@@ -298,5 +310,42 @@ async fn a_thousand_notifications_respect_the_concurrency() {
     let mut ids: Vec<u128> = notifier.sent.lock().unwrap().iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..1_000).collect::<Vec<_>>(), "each once");
+    stage.stop().await;
+}
+
+/// Seed defect: the result of marking a notification as sent was ignored, so an error there sent it again.
+#[tokio::test(start_paused = true)]
+async fn a_settlement_that_could_not_be_written_is_written_later_and_nothing_is_sent_again() {
+    let notifier = Scripted::plays([]);
+    let unsteady = Arc::new(Unsteady::new(0, 20));
+    let stage = Stage::through(unsteady.clone(), unsteady.inner.clone(), &[("a", "", &notifier)]);
+    stage.enqueue(1, &["a"]).await;
+    stage.until_all(DeliveryState::Delivered).await;
+    assert_eq!(notifier.attempts(), 1);
+    stage.stop().await;
+}
+
+/// Seed defect: an error while looking for work was followed by the next look at once.
+#[tokio::test(start_paused = true)]
+async fn an_unavailable_queue_is_asked_ever_more_rarely_and_work_goes_on_by_itself() {
+    let notifier = Scripted::plays([]);
+    let unsteady = Arc::new(Unsteady::new(20, 0));
+    let stage = Stage::through(unsteady.clone(), unsteady.inner.clone(), &[("a", "", &notifier)]);
+    stage.enqueue(1, &["a"]).await;
+    sleep(Duration::from_secs(60)).await;
+    let claims = unsteady.claims.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((5..=20).contains(&claims), "{claims} claims in a minute");
+    stage.until_all(DeliveryState::Delivered).await;
+    stage.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_dispatcher_looks_rarely() {
+    let unsteady = Arc::new(Unsteady::new(0, 0));
+    let notifier = Scripted::plays([]);
+    let stage = Stage::through(unsteady.clone(), unsteady.inner.clone(), &[("a", "", &notifier)]);
+    sleep(Duration::from_secs(600)).await;
+    let claims = unsteady.claims.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(claims <= 22, "{claims} claims in ten idle minutes");
     stage.stop().await;
 }
