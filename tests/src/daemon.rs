@@ -168,6 +168,7 @@ impl Daemon {
     pub async fn enqueue(&self, body: &Value) -> String {
         let (status, answer) = self.post("/v1/notifications", body.to_string()).await;
         assert_eq!(status, 201, "{answer}");
+        assert_ne!(answer.get("deliveries"), Some(&Value::from(0)), "nobody got {body}");
         answer.get("id").and_then(Value::as_str).unwrap().to_owned()
     }
 
@@ -223,7 +224,7 @@ impl Daemon {
 }
 
 /// One client for all requests of a process.
-fn http() -> &'static reqwest::Client {
+pub fn http() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
         let _already = rustls::crypto::ring::default_provider().install_default();

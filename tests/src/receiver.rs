@@ -1,11 +1,11 @@
 //! A receiver of HTTP requests on loopback that does what a test says.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "for tests only: a receiver that cannot go on ends its test"
 )]
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -44,6 +44,8 @@ pub struct Receiver {
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
     arrival: Arc<Notify>,
+    /// How many different `webhook-id` headers came.
+    distinct: Arc<Mutex<HashSet<String>>>,
 }
 
 /// An answer of this status, with header lines that each end in a line break.
@@ -62,6 +64,7 @@ impl Receiver {
             received: Arc::default(),
             connections: Arc::default(),
             arrival: Arc::default(),
+            distinct: Arc::default(),
         };
         let serving = receiver.clone();
         tokio::spawn(async move {
@@ -86,30 +89,33 @@ impl Receiver {
         self.received.lock().unwrap().clone()
     }
 
-    /// Waits until requests with `count` different `webhook-id` headers have come.
+    /// Waits until requests with `count` different `webhook-id` headers have come, and answers all of theirs.
     ///
     /// # Panics
     /// After `patience`.
     pub async fn ids(&self, count: usize, patience: Duration) -> Vec<String> {
+        self.until(count, patience).await;
+        let received = self.received();
+        received.iter().filter_map(|r| r.header("webhook-id").map(str::to_owned)).collect()
+    }
+
+    /// Waits until requests with `count` different `webhook-id` headers have come.
+    ///
+    /// # Panics
+    /// After `patience`.
+    pub async fn until(&self, count: usize, patience: Duration) {
+        let came = || self.distinct.lock().unwrap().len();
         let enough = async {
             loop {
                 let arrival = self.arrival.notified();
-                let ids: Vec<String> = self
-                    .received()
-                    .iter()
-                    .filter_map(|r| r.header("webhook-id").map(str::to_owned))
-                    .collect();
-                let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
-                if distinct.len() >= count {
-                    return ids;
+                if came() >= count {
+                    return;
                 }
                 arrival.await;
             }
         };
-        let came = tokio::time::timeout(patience, enough).await;
-        came.unwrap_or_else(|_| {
-            panic!("{} requests came, {count} were expected", self.received().len())
-        })
+        let timely = tokio::time::timeout(patience, enough).await.is_ok();
+        assert!(timely, "{} notifications came, {count} were expected", came());
     }
 
     pub fn connections(&self) -> usize {
@@ -127,6 +133,8 @@ impl Receiver {
 
     async fn serve(&self, mut stream: TcpStream, behaviour: Behaviour) {
         while let Some(received) = read(&mut stream).await {
+            let id = received.header("webhook-id").map(str::to_owned);
+            self.distinct.lock().unwrap().extend(id);
             self.received.lock().unwrap().push(received);
             self.arrival.notify_waiters();
             let written = match &behaviour {

@@ -3,8 +3,9 @@
 //! - `workspace`: where things are, and how cargo is run.
 //! - `modules`: the wasm target and the modules built for it.
 //! - `plugins_dir`: what a fresh plugins directory holds.
-//! - `serve`, `test`, `dist`: one tool each.
+//! - `serve`, `test`, `bench`, `dist`: one tool each.
 
+mod bench;
 mod dist;
 mod modules;
 mod plugins_dir;
@@ -44,6 +45,8 @@ enum Tool {
         #[arg(last = true)]
         filter: Vec<OsString>,
     },
+    /// Builds for release and measures: the way of a notification, and the queue alone
+    Bench,
     /// Puts the daemon, the modules and the contract into `dist` below the target directory
     Dist,
     /// Adds the target that modules are built for, where it is missing
@@ -62,6 +65,7 @@ fn run(tool: Tool) -> Result<()> {
     match tool {
         Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
         Tool::Test { filter } => test::run(&workspace, &filter),
+        Tool::Bench => bench::run(&workspace),
         Tool::Dist => dist::run(&workspace),
         Tool::Target => modules::add_target(&workspace),
     }

@@ -8,9 +8,9 @@ use crate::modules;
 use crate::workspace::{Workspace, become_command, run_command, say, succeeds};
 
 /// Where tests find the built modules.
-const MODULES_VARIABLE: &str = "POSTRIDER_TEST_MODULES";
+pub(crate) const MODULES_VARIABLE: &str = "POSTRIDER_TEST_MODULES";
 /// Where tests find the daemon's binary.
-const DAEMON_VARIABLE: &str = "POSTRIDER_TEST_DAEMON";
+pub(crate) const DAEMON_VARIABLE: &str = "POSTRIDER_TEST_DAEMON";
 
 /// Builds what the tests run, then runs them: doc tests first, so that the summary of the others ends the output.
 /// Arguments are the test runner's; with any, doc tests are left out.

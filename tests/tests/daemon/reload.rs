@@ -130,3 +130,85 @@ async fn a_rotated_secret_counts_without_a_restart() {
     assert!(daemon.log().iter().all(|line| !line.contains("two")), "no value in the log");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_is_empty_for_a_moment_does_not_match_everything() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "match.type = \"chat.*\"");
+    let daemon = house.start().await;
+    let good = std::fs::read(house.plugins().join("hook.toml")).unwrap();
+    for mistake in ["", " \n", "plugin = \"webhok\""] {
+        house.put("hook.toml", mistake);
+        daemon.until("/v1/destinations", |d| !d["items"][0]["problem"].is_null()).await;
+        let (_, answer) = daemon.post("/v1/notifications", r#"{"type":"secret.other"}"#).await;
+        assert_eq!(answer["deliveries"], 0, "{mistake:?} widened the match");
+        house.put("hook.toml", &good);
+        daemon.until("/v1/destinations", |d| d["items"][0]["problem"].is_null()).await;
+    }
+    let id = daemon.enqueue(&json!({"type": "chat.hello"})).await;
+    assert_eq!(receiver.ids(1, PATIENCE).await, [id]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_module_without_a_destination_gets_nothing() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    house.put("stray.wasm", "not a module");
+    let daemon = house.start().await;
+    let (_, answer) = daemon.post("/v1/notifications", r#"{"type":"x"}"#).await;
+    assert_eq!(answer["deliveries"], 1);
+    let (_, plugins) = daemon.get("/v1/plugins").await;
+    assert_eq!(
+        (&plugins["items"][0]["name"], &plugins["items"][0]["state"]),
+        (&json!("stray"), &json!("rejected"))
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_config_that_is_refused_after_a_restart_leaves_the_last_bound_one_in_force() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    assert!(house.start().await.stop().await.success());
+    house.put("hook.toml", "plugin = \"webhook\"\nconfig.url = \"ftp://nowhere\"");
+    for _ in 0..2 {
+        let daemon = house.start().await;
+        let (_, listed) = daemon.get("/v1/destinations").await;
+        assert_eq!(listed["items"][0]["state"], "ready", "{listed}");
+        assert!(listed["items"][0]["problem"].as_str().unwrap().contains("configure"), "{listed}");
+        daemon.enqueue(&json!({"type": "x"})).await;
+        daemon.until_empty().await;
+        assert!(daemon.stop().await.success());
+    }
+    assert_eq!(receiver.received().len(), 2);
+}
+
+#[tokio::test]
+async fn a_configure_that_never_ends_is_cut_off_and_harms_nobody() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    assert!(house.start().await.stop().await.success());
+    house.put_module("fixture", "fixture");
+    house.put("stuck.toml", "plugin = 'fixture'\nconfig.configure = 'loop'");
+    let daemon = house.start().await;
+    let id = daemon.enqueue(&json!({"type": "x"})).await;
+    assert_eq!(receiver.ids(1, PATIENCE).await, [id]);
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_loop_of_fallbacks_is_refused_and_an_unknown_one_is_said() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    house.put("hook.toml", format!("fallback = [\"ghost\"]\n{}", hook(&receiver, "")));
+    house.put("a.toml", "plugin = \"webhook\"\nfallback = [\"b\"]");
+    house.put("b.toml", "plugin = \"webhook\"\nfallback = [\"a\"]");
+    let daemon = house.start().await;
+    daemon.line("fallback: a -> b -> a is a loop").await;
+    let (_, listed) = daemon.get("/v1/destinations").await;
+    let hook = listed["items"].as_array().unwrap().iter().find(|d| d["name"] == "hook").unwrap();
+    assert_eq!(hook["problem"], "fallback \"ghost\" is not a destination");
+    assert_eq!(hook["state"], "ready");
+    daemon.stop().await;
+}
