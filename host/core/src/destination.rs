@@ -1,7 +1,6 @@
 //! A named, configured use of a plugin: the file `plugins/<name>.toml`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,8 +31,6 @@ pub struct Destination {
     pub reveal: bool,
     /// Destinations that take over a delivery that died here, in order.
     pub fallback: Vec<String>,
-    /// How long a delivery may wait behind an open breaker before its fallback takes over.
-    pub fallback_after: Option<Duration>,
     /// The only module that this destination accepts, SHA-256 in hexadecimal.
     pub sha256: Option<String>,
     /// The `[config]` table as a JSON object.
@@ -91,6 +88,11 @@ impl Destination {
         if file.fallback.iter().any(|target| target == name) {
             return Err(refuse("fallback: names the destination itself".to_owned()));
         }
+        if file.fallback_after.is_some() {
+            let problem =
+                "fallback_after: takes breakers, which this version does not have; leave it out";
+            return Err(refuse(problem.to_owned()));
+        }
         let sha256 = file.sha256.map(|hash| hash.to_ascii_lowercase());
         if let Some(hash) = &sha256
             && (hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -116,7 +118,6 @@ impl Destination {
             allow_private: file.allow_private,
             reveal: file.reveal,
             fallback: file.fallback,
-            fallback_after: file.fallback_after.map(|s| s.0),
             sha256,
             config,
             secrets: file.secrets,
@@ -168,6 +169,7 @@ mod tests {
     use super::*;
     use crate::policy::Schedule;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const WHOLE: &str = r##"
         plugin   = "slack"
@@ -254,6 +256,7 @@ mod tests {
             ("policy.concurrency = 0", "at least 1"),
             ("policy.rate = 'fast'", "is not a rate"),
             ("sha256 = 'abc'", "64 hexadecimal digits"),
+            ("fallback_after = '5m'", "leave it out"),
             ("fallback = ['oncall']", "itself"),
             ("[config]\nx = nan", "cannot be given"),
             (
