@@ -339,7 +339,7 @@ pub struct StateEntry {
 }
 
 /// Reason of a `lost` attempt: its host did not settle or extend the lease in time.
-const LEASE_EXPIRED: &str = "the lease expired without a settlement";
+const LEASE_EXPIRED: &str = "its host did not settle or extend the lease: it ended, or was cut off";
 /// Reason of a `lost` attempt: somebody cancelled the delivery meanwhile.
 const LEASE_CANCELLED: &str = "the delivery was cancelled while the attempt ran";
 /// Line for the operator of a buried orphan.

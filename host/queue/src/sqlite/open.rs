@@ -11,7 +11,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{Connection, Executor};
+use sqlx::{ConnectOptions as _, Connection, Executor};
 
 use super::{schema, sql};
 use crate::MAX_BATCH;
@@ -177,6 +177,7 @@ fn connection(path: &Path) -> SqliteConnectOptions {
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "memory")
         .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
 }
 
 /// Frees what the last daemon held.

@@ -2,7 +2,8 @@
 -- Times are milliseconds since 1970 (UTC).
 
 CREATE TABLE notifications (
-  seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- A producer that gave the greatest number would leave none for anybody.
+  seq             INTEGER PRIMARY KEY AUTOINCREMENT CHECK (seq BETWEEN 1 AND 1000000000000000),
   -- A UUIDv7 of the moment of insertion.
   id              TEXT NOT NULL UNIQUE DEFAULT (lower(
                     printf('%08x', CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER) >> 16) || '-' ||
