@@ -23,7 +23,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
             use std::error::Error as _;
             let message =
                 rejection.source().map_or_else(|| rejection.to_string(), ToString::to_string);
-            let detail = format!("the query string: {}", suggest::reword(&message));
+            // The parser puts the key before serde's message.
+            let message = message.split_once(": ").map_or(message.as_str(), |(_, inner)| inner);
+            let detail = format!("the query string: {}", suggest::reword(message));
             Problem::new(StatusCode::BAD_REQUEST, detail)
         })
     }

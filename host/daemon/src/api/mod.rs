@@ -4,11 +4,13 @@
 //! - [`deliveries`]: where they stand, with every attempt.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
+//! - [`guard`]: web pages are kept out.
 //! - [`problem`]: errors as `application/problem+json`.
 //! - [`view`]: the JSON of what is stored.
 
 pub mod deliveries;
 pub mod extract;
+pub mod guard;
 pub mod notifications;
 pub mod problem;
 pub mod registry;
@@ -58,6 +60,7 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(no_such_method)
         // The handlers read bodies themselves, so that a large one gets an answer that says the limit.
         .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn(guard::no_pages))
         .with_state(api)
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 /// A notification without its content.
 pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
     let n = &record.notification;
+    // How many deliveries it became; none until it is fanned out.
     let fields = [
         ("id", json!(n.id)),
         ("type", json!(n.kind)),
@@ -21,6 +22,7 @@ pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
         ("time", json!(n.time)),
         ("idempotency_key", json!(record.idempotency_key)),
         ("malformed", json!(record.malformed)),
+        ("fan_out", json!(record.deliveries)),
     ];
     fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
@@ -81,7 +83,7 @@ pub fn attempt(attempt: &Attempt) -> Value {
     json!({
         "number": attempt.number,
         "started": attempt.started,
-        "duration_ms": attempt.duration.as_secs_f64() * 1_000.0,
+        "duration_ms": (attempt.duration.as_secs_f64() * 1e6).round() / 1e3,
         "outcome": attempt.outcome,
         "reason": attempt.reason,
         "plugin": attempt.plugin,

@@ -179,7 +179,11 @@ async fn command(command: Command) -> Result<ExitCode> {
         }
         Command::Notification(NotificationCommand::List { page, to }) => {
             let found = to.client()?.get(&["v1", "notifications"], &page.query()).await?;
-            show::list(&found, to.json, &["id", "type", "source", "subject", "time"])?;
+            show::list(
+                &found,
+                to.json,
+                &["id", "type", "source", "subject", "time", "fan_out", "malformed"],
+            )?;
         }
         Command::Notification(NotificationCommand::Show { id, to }) => {
             let found = to.client()?.get(&["v1", "notifications", &id], &[]).await?;

@@ -11,7 +11,9 @@ pub struct KeptModules(PathBuf);
 
 impl KeptModules {
     pub fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        use std::os::unix::fs::DirBuilderExt as _;
+        // Modules may be somebody's own code; nobody else needs them.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         Ok(Self(directory.to_owned()))
     }
 

@@ -714,7 +714,7 @@ fn changes(old: &Registry, new: &Registry) -> Vec<Change> {
     }
     for (name, _) in old.destinations().filter(|(name, _)| new.destination(name).is_none()) {
         changes.push(Change::Good(format!(
-            "destination \"{name}\" is gone; its deliveries wait for its file"
+            "destination \"{name}\" is gone; its deliveries wait until it is back"
         )));
     }
     for (file, problem) in new.refused.iter().filter(|(file, p)| old.refused.get(*file) != Some(*p))
