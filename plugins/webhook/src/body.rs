@@ -81,6 +81,7 @@ struct Fields<'a> {
     id: &'a str,
     r#type: &'a str,
     source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     time: &'a str,
     labels: BTreeMap<&'a str, &'a str>,
