@@ -50,6 +50,10 @@ async fn the_whole_story_is_in_the_api_and_the_commands() {
     assert_eq!((&attempt["number"], &attempt["outcome"]), (&json!(1), &json!("delivered")));
     assert_eq!(attempt["plugin"].as_str().unwrap().len(), 64);
 
+    let (_, health) = daemon.get("/healthz").await;
+    let expected = json!({"essential": false, "healthy": true, "details": {"queue_size": 0}});
+    assert_eq!(health, expected);
+
     let (_, again, _) = house.run(&[&send[..], &url].concat()).await;
     assert_eq!(again.trim(), id, "the same key with the same body is the same notification");
     let other = ["send", "--type", "alert.y", "--key", "k1"];
@@ -138,4 +142,37 @@ async fn a_big_notification_arrives_in_parts_in_order() {
         assert_eq!(request.header("webhook-id"), Some(format!("{id}.{index}").as_str()));
     }
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn each_start_has_an_identity_of_its_own() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let mut hosts = Vec::new();
+    for _ in 0..2 {
+        let daemon = house.start().await;
+        let id = daemon.enqueue(&json!({"type": "x"})).await;
+        let path = format!("/v1/notifications/{id}");
+        let done = daemon.until(&path, |n| n["deliveries"][0]["state"] == "delivered").await;
+        let host = done["deliveries"][0]["history"][0]["host"].as_str().unwrap().to_owned();
+        assert!(daemon.line("ready at").await.contains(&host));
+        hosts.push(host);
+        daemon.stop().await;
+    }
+    assert_ne!(hosts[0], hosts[1]);
+}
+
+#[tokio::test]
+async fn a_web_page_is_kept_out() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let daemon = house.start().await;
+    let http = postrider_tests::daemon::http();
+    let url = format!("{}/v1/notifications", daemon.url());
+    for (name, value) in [("origin", "https://evil.example"), ("host", "rebound.example")] {
+        let request = http.post(&url).header(name, value).body(r#"{"type":"x"}"#);
+        assert_eq!(request.send().await.unwrap().status(), 403);
+    }
+    daemon.stop().await;
+    assert_eq!(receiver.received().len(), 0);
 }
