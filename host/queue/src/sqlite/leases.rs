@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use postrider_core::settle::{Cause, Settlement};
-use postrider_core::{Attempt, DeliveryId, LeaseKey};
+use postrider_core::{DeliveryId, LeaseKey};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -190,11 +190,13 @@ struct Settled<'a> {
     hold: Option<i64>,
     taker: Option<&'a str>,
     chain: &'a [String],
-    attempt: Option<Tried<'a>>,
 }
 
+/// An attempt as [`sql::RECORD`] takes it, apart from its settlement: neither statement reads the other's fields.
 #[derive(Serialize)]
 struct Tried<'a> {
+    id: i64,
+    token: i64,
     started: i64,
     duration: i64,
     outcome: &'a str,
@@ -214,10 +216,20 @@ pub(super) async fn settle(
         return Ok(HashSet::new());
     }
     let rows = json(&settled)?;
-    let lost = lost(connection, &rows, batch.iter().map(|item| item.key)).await?;
-    if settled.iter().any(|item| item.untried == 0) {
-        sqlx::query(sql::RECORD).bind(&rows).execute(&mut *connection).await?;
-    }
+    let tried = batch.iter().filter(|item| item.settlement != Settlement::Released);
+    let tried: Vec<Tried<'_>> = tried.filter_map(|item| Tried::new(item)).collect();
+    let recorded = if tried.is_empty() {
+        0
+    } else {
+        let tried = json(&tried)?;
+        sqlx::query(sql::RECORD).bind(tried).execute(&mut *connection).await?.rows_affected()
+    };
+    // An attempt is recorded only under a lease that is held: where all were, none is lost.
+    let lost = if recorded == batch.len() as u64 {
+        HashSet::new()
+    } else {
+        lost(connection, &rows, batch.iter().map(|item| item.key)).await?
+    };
     if settled.iter().any(|item| item.taker.is_some()) {
         sqlx::query(sql::HAND_OVER).bind(&rows).bind(now).execute(&mut *connection).await?;
     }
@@ -250,7 +262,6 @@ impl<'a> Settled<'a> {
             hold: None,
             taker: None,
             chain: &[],
-            attempt: item.attempt.as_ref().map(Tried::new),
         };
         match &item.settlement {
             Settlement::Delivered => Self { state: 1, finished: Some(now), ..untouched },
@@ -275,14 +286,17 @@ impl<'a> Settled<'a> {
 }
 
 impl<'a> Tried<'a> {
-    fn new(attempt: &'a Attempt) -> Self {
-        Self {
+    fn new(item: &'a Settle) -> Option<Self> {
+        let attempt = item.attempt.as_ref()?;
+        Some(Self {
+            id: item.key.id.0,
+            token: item.key.token,
             started: attempt.started.as_millisecond(),
             duration: i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX),
             outcome: &attempt.outcome,
             reason: &attempt.reason,
             plugin: &attempt.plugin,
             host: attempt.host.to_string(),
-        }
+        })
     }
 }

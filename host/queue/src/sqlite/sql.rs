@@ -173,12 +173,11 @@ pub(super) const EXTEND: &str = concat!(
 /// ?1: settlements. Before [`SETTLE`], which ends the leases.
 pub(super) const RECORD: &str = concat!(
     "INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
-     SELECT d.id, d.attempt, x.value ->> '$.attempt.started', x.value ->> '$.attempt.duration', \
-     x.value ->> '$.attempt.outcome', x.value ->> '$.attempt.reason', \
-     x.value ->> '$.attempt.plugin', x.value ->> '$.attempt.host' \
+     SELECT d.id, d.attempt, x.value ->> 'started', x.value ->> 'duration', \
+     x.value ->> 'outcome', x.value ->> 'reason', \
+     x.value ->> 'plugin', x.value ->> 'host' \
      FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
-    held!(),
-    " AND x.value ->> 'untried' = 0"
+    held!()
 );
 
 /// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. Where two of a notification hand over
