@@ -4,9 +4,13 @@
 //! - [`watcher`]: hints that something changed.
 //! - [`secrets`]: the values behind a destination's `[secrets]`.
 //! - [`kept`]: copies of the last good modules.
+//! - `changes`: what a look changed, in lines for the log.
+//! - `fallbacks`: whether they lead somewhere, and end.
 //! - [`reload`]: from files to a registry; a bad file leaves the last good one in force and says so.
 
+mod changes;
 pub mod directory;
+mod fallbacks;
 pub mod kept;
 pub mod reload;
 pub mod secrets;

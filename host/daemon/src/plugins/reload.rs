@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use postrider_core::{Destination, suggest};
+use postrider_core::Destination;
 use postrider_queue::{KeptDestination, Queue};
 use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, Secrets, StateStore};
 use tokio::sync::oneshot;
@@ -20,6 +20,7 @@ use super::directory::{self, FileAt, Listing, ReadError, Stamp};
 use super::kept::KeptModules;
 use super::secrets::Sources;
 use super::watcher::Watcher;
+use super::{changes, fallbacks};
 use crate::dispatcher::{NotifierCall, Waker};
 use crate::registry::{self, Entry, PluginEntry, Registry, SharedRegistry, Status};
 
@@ -63,10 +64,10 @@ enum Read {
 }
 
 /// A destination file as it lies there now: its text in force, and what is wrong with the one that lies there.
-struct Candidate {
-    spec: Destination,
-    text: String,
-    problem: Option<String>,
+pub(super) struct Candidate {
+    pub(super) spec: Destination,
+    pub(super) text: String,
+    pub(super) problem: Option<String>,
 }
 
 /// What became of a candidate.
@@ -273,7 +274,7 @@ impl Reloader {
     async fn destinations(&mut self, listing: &Listing, old: &Registry, new: &mut Registry) {
         let mut candidates = self.candidates(listing, old, new);
         self.refuse_loops(&mut candidates, old, new);
-        let unknown = unknown_fallbacks(&candidates);
+        let unknown = fallbacks::unknown(&candidates);
         for (name, problem) in &unknown {
             self.say(format!("destination \"{name}\": {problem}"));
         }
@@ -304,7 +305,8 @@ impl Reloader {
         old: &Registry,
         new: &mut Registry,
     ) {
-        while let Some((name, way)) = candidates.keys().find_map(|name| find_loop(name, candidates))
+        while let Some((name, way)) =
+            candidates.keys().find_map(|name| fallbacks::find_loop(name, candidates))
         {
             let problem = format!("fallback: {way} is a loop; take one of them out");
             let last = self.last_text(&name, old);
@@ -547,7 +549,7 @@ impl Reloader {
 
     /// Puts a registry in force if it differs, says what changed, and keeps it for a restart.
     async fn replace(&mut self, old: &Registry, mut new: Registry) {
-        let changes = changes(old, &new);
+        let changes = changes::changes(old, &new);
         if changes.is_empty() && old.generation > 0 && new.warnings == old.warnings {
             if self.memory.unkept {
                 self.keep_destinations(old).await;
@@ -603,35 +605,6 @@ impl Reloader {
     }
 }
 
-/// Fallbacks that are no destinations, by the destination that names them.
-fn unknown_fallbacks(candidates: &BTreeMap<String, Candidate>) -> BTreeMap<String, String> {
-    let unknown = candidates.iter().filter_map(|(name, candidate)| {
-        let fallback = candidate.spec.fallback.iter().find(|f| !candidates.contains_key(*f))?;
-        let near = suggest::nearest(fallback, candidates.keys().map(String::as_str));
-        let meant = near.map(|n| format!("; did you mean \"{n}\"?")).unwrap_or_default();
-        Some((name.clone(), format!("fallback \"{fallback}\" is not a destination{meant}")))
-    });
-    unknown.collect()
-}
-
-/// The way from a destination over fallbacks back to itself, if there is one.
-fn find_loop(from: &str, candidates: &BTreeMap<String, Candidate>) -> Option<(String, String)> {
-    let mut ways = vec![vec![from]];
-    let mut seen = BTreeSet::new();
-    while let Some(way) = ways.pop() {
-        let last = way.last().copied().unwrap_or(from);
-        for next in candidates.get(last).into_iter().flat_map(|c| &c.spec.fallback) {
-            if next == from {
-                return Some((from.to_owned(), [&way[..], &[from]].concat().join(" -> ")));
-            }
-            if seen.insert(next.as_str()) {
-                ways.push([&way[..], &[next]].concat());
-            }
-        }
-    }
-    None
-}
-
 /// What makes two bindings the same: the file's text, the module, the secrets' values.
 fn fingerprint(text: &str, module: &str, secrets: &BTreeMap<String, String>) -> String {
     use sha2::Digest as _;
@@ -644,116 +617,4 @@ fn fingerprint(text: &str, module: &str, secrets: &BTreeMap<String, String>) -> 
     }
     let digest: [u8; 32] = hash.finalize().into();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// One line of what a look changed.
-enum Change {
-    Good(String),
-    Bad(String),
-}
-
-impl Change {
-    fn say(&self) {
-        match self {
-            Self::Good(line) => tracing::info!("{line}"),
-            Self::Bad(line) => tracing::warn!("{line}"),
-        }
-    }
-}
-
-fn changes(old: &Registry, new: &Registry) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for (name, entry) in &new.plugins {
-        let before = old.plugins.get(name);
-        let hash = |e: &PluginEntry| e.plugin.as_ref().map(|p| p.hash().to_owned());
-        if let Some(problem) = &entry.problem
-            && before.and_then(|b| b.problem.as_ref()) != Some(problem)
-        {
-            let kept =
-                if entry.plugin.is_some() { "; the last good one stays in force" } else { "" };
-            changes.push(Change::Bad(format!("{problem}{kept}")));
-        }
-        if let Some(plugin) = &entry.plugin
-            && (before.and_then(hash) != hash(entry)
-                || (entry.problem.is_none() && before.is_some_and(|b| b.problem.is_some())))
-        {
-            let (version, short) =
-                (&plugin.description().version, plugin.hash().get(..12).unwrap_or(""));
-            changes
-                .push(Change::Good(format!("plugin \"{name}\" {version} ({short}) is in force")));
-        }
-    }
-    for name in old.plugins.keys().filter(|name| !new.plugins.contains_key(*name)) {
-        changes.push(Change::Good(format!("plugin \"{name}\" is gone")));
-    }
-    for (name, entry) in new.destinations() {
-        let before = old.destination(name);
-        if let Some(problem) = &entry.problem
-            && before.and_then(|b| b.problem.as_ref()) != Some(problem)
-        {
-            changes.push(Change::Bad(format!(
-                "destination \"{name}\": {problem}; the last good one stays in force"
-            )));
-        }
-        if before.is_some_and(|b| {
-            b.status == entry.status && b.fingerprint == entry.fingerprint && b.text == entry.text
-        }) {
-            if entry.problem.is_none() && before.is_some_and(|b| b.problem.is_some()) {
-                changes
-                    .push(Change::Good(format!("destination \"{name}\": its file is good again")));
-            }
-            continue;
-        }
-        changes.push(match &entry.status {
-            Status::Ready => Change::Good(format!("destination \"{name}\" is ready")),
-            Status::Parked(reason) => Change::Bad(format!(
-                "destination \"{name}\" is parked, its deliveries wait: {reason}"
-            )),
-            Status::Off(reason) => Change::Bad(format!("destination \"{name}\" is off: {reason}")),
-        });
-    }
-    for (name, _) in old.destinations().filter(|(name, _)| new.destination(name).is_none()) {
-        changes.push(Change::Good(format!(
-            "destination \"{name}\" is gone; its deliveries wait until it is back"
-        )));
-    }
-    for (file, problem) in new.refused.iter().filter(|(file, p)| old.refused.get(*file) != Some(*p))
-    {
-        changes.push(Change::Bad(format!("{file} is refused: {problem}")));
-    }
-    if old.refused.keys().any(|file| !new.refused.contains_key(file)) {
-        changes.push(Change::Good("a refused file is good now, or gone".to_owned()));
-    }
-    changes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidates(chains: &[(&str, &[&str])]) -> BTreeMap<String, Candidate> {
-        let candidate = |(name, fallback): &(&str, &[&str])| {
-            let text = format!("fallback = {fallback:?}");
-            let spec = Destination::parse(name, &text).unwrap();
-            ((*name).to_owned(), Candidate { spec, text, problem: None })
-        };
-        chains.iter().map(candidate).collect()
-    }
-
-    #[test]
-    fn a_loop_of_fallbacks_is_found_and_a_diamond_is_none() {
-        let looped = candidates(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
-        assert_eq!(find_loop("a", &looped).unwrap().1, "a -> b -> c -> a");
-        let diamond = candidates(&[("a", &["b", "c"]), ("b", &["d"]), ("c", &["d"]), ("d", &[])]);
-        assert!(diamond.keys().all(|name| find_loop(name, &diamond).is_none()));
-    }
-
-    #[test]
-    fn an_unknown_fallback_is_named_with_the_nearest() {
-        let unknown = unknown_fallbacks(&candidates(&[("email", &[]), ("chat", &["emial"])]));
-        assert_eq!(
-            unknown["chat"],
-            "fallback \"emial\" is not a destination; did you mean \"email\"?"
-        );
-    }
 }
