@@ -15,6 +15,8 @@ async fn replacing_the_module_under_load_loses_and_doubles_none() {
     // The same module with a custom section more: another hash, the same behaviour.
     let mut second = first.clone();
     second.extend([0, 5, 4, b'm', b'a', b'r', b'k']);
+    let hash = |plugins: &serde_json::Value| plugins["items"][0]["sha256"].clone();
+    let at_first = hash(&daemon.get("/v1/plugins").await.1);
     let mut accepted = Vec::new();
     for batch in 0..10 {
         house.put("webhook.wasm", if batch % 2 == 0 { &second } else { &first });
@@ -27,11 +29,10 @@ async fn replacing_the_module_under_load_loses_and_doubles_none() {
     ids.sort_unstable();
     accepted.sort_unstable();
     assert_eq!(ids, accepted, "each once");
-    // The last one put in force is the first one; a look was taken since.
-    let hash = |d: &serde_json::Value| d["items"][0]["sha256"].clone();
+    // Looks were taken meanwhile, and still are.
+    daemon.until("/v1/plugins", |p| hash(p) == at_first).await;
     house.put("webhook.wasm", &second);
-    let before = hash(&daemon.get("/v1/plugins").await.1);
-    daemon.until("/v1/plugins", |p| hash(p) != before).await;
+    daemon.until("/v1/plugins", |p| hash(p) != at_first).await;
     daemon.stop().await;
 }
 
