@@ -54,6 +54,13 @@ pub enum Cause {
     Orphaned,
 }
 
+impl Settlement {
+    /// Whether the delivery gives up, and a fallback may take over.
+    pub fn is_death(&self) -> bool {
+        matches!(self, Self::Dead { .. })
+    }
+}
+
 impl Cause {
     pub fn name(self) -> &'static str {
         match self {

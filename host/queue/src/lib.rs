@@ -3,6 +3,7 @@
 //! - [`Queue`]: what every store does, in the order of a delivery's life.
 //! - [`memory`]: the store of tests, and the model that the others are held against.
 //! - [`sqlite`]: the embedded store, one file, one writer.
+//! - [`postgres`]: the store for many hosts.
 //! - `conformance` (tests only): the claims that every store must keep, written once.
 //! - `lease_model` (tests only): the lease protocol, searched exhaustively.
 //!
@@ -36,9 +37,11 @@ mod digest;
 mod lease_model;
 pub mod memory;
 mod millis;
+pub mod postgres;
 pub mod sqlite;
 
 pub use memory::MemoryQueue;
+pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
 pub use sqlite::{OpenError, SqliteOptions, SqliteQueue};
 
 /// Most items that one call takes: keeps transactions short. Callers batch within it.

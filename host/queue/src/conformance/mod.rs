@@ -111,7 +111,11 @@ macro_rules! conformance {
         $(
             #[tokio::test]
             async fn $claim() {
-                crate::conformance::$module::$claim(&$make().await).await;
+                // A store whose server is not on the machine has no stage.
+                let stage: Option<crate::conformance::Stage> = $make().await.into();
+                if let Some(stage) = stage {
+                    crate::conformance::$module::$claim(&stage).await;
+                }
             }
         )*
     };

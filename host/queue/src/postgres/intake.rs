@@ -1,0 +1,236 @@
+//! Enqueue and fan-out.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use postrider_core::NotificationId;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::moment::Moment;
+use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, fault, rows, sql};
+use crate::digest::digest;
+use crate::{Enqueue, Enqueued, QueueError, Route};
+
+/// What is stored under a key or an id.
+#[derive(Clone, Copy)]
+struct Known {
+    id: NotificationId,
+    digest: [u8; 32],
+    deliveries: u32,
+}
+
+/// What was there before, by id and by key.
+#[derive(Default)]
+struct Register {
+    ids: HashMap<NotificationId, Known>,
+    keys: HashMap<String, Known>,
+}
+
+/// The columns of [`sql::STORE`].
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    kinds: Vec<&'a str>,
+    sources: Vec<&'a str>,
+    subjects: Vec<Option<&'a str>>,
+    labels: Vec<String>,
+    content_types: Vec<&'a str>,
+    texts: Vec<Option<&'a str>>,
+    bytes: Vec<Option<&'a [u8]>>,
+    keys: Vec<Option<&'a str>>,
+    digests: Vec<Option<Vec<u8>>>,
+    times: Vec<Moment>,
+    deliveries: Vec<i32>,
+    delivered_ids: Vec<Uuid>,
+    destinations: Vec<&'a str>,
+}
+
+impl PostgresQueue {
+    /// Stores and fans out. Within the batch, too, an id and an idempotency key count once: those that come again
+    /// wait for a second wave, which finds the first one's.
+    pub(super) async fn enqueue_all(&self, batch: &[Enqueue]) -> Result<Vec<Enqueued>, QueueError> {
+        let mut answers: Vec<Option<Enqueued>> = batch.iter().map(|_| None).collect();
+        while answers.iter().any(Option::is_none) {
+            let wave = wave(batch, &answers);
+            let items: Vec<&Enqueue> = wave.iter().map(|(_, item)| *item).collect();
+            let stored = self.store(&items).await?;
+            let is_new = |item: &Enqueue| stored.contains(&item.notification.id.0);
+            let others: Vec<&Enqueue> =
+                items.iter().copied().filter(|item| !is_new(item)).collect();
+            let known = self.known(&others).await?;
+            for (place, item) in wave {
+                // One that is neither stored nor known met another that went away again: it is asked anew.
+                let answer = match is_new(item) {
+                    true => Some(stored_answer(item)),
+                    false => known.find(item).map(|known| known.compare(item)),
+                };
+                if let Some(slot) = answers.get_mut(place) {
+                    *slot = answer;
+                }
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Answers the ids that were new.
+    async fn store(&self, items: &[&Enqueue]) -> Result<HashSet<Uuid>, QueueError> {
+        let c = Columns::of(items);
+        let store = || {
+            sqlx::query_scalar(sql::STORE)
+                .bind(&c.ids)
+                .bind(&c.kinds)
+                .bind(&c.sources)
+                .bind(&c.subjects)
+                .bind(&c.labels)
+                .bind(&c.content_types)
+                .bind(&c.texts)
+                .bind(&c.bytes)
+                .bind(&c.keys)
+                .bind(&c.digests)
+                .bind(&c.times)
+                .bind(&c.deliveries)
+                .bind(&c.delivered_ids)
+                .bind(&c.destinations)
+                .fetch_all(&self.pool)
+        };
+        // Sent again after its answer was lost, it would take its own rows for another's.
+        let stored: Vec<Uuid> = self.call(PATIENCE, Again::No, store).await?;
+        Ok(stored.into_iter().collect())
+    }
+
+    async fn known(&self, items: &[&Enqueue]) -> Result<Register, QueueError> {
+        let mut register = Register::default();
+        if items.is_empty() {
+            return Ok(register);
+        }
+        let ids: Vec<Uuid> = items.iter().map(|item| item.notification.id.0).collect();
+        let keys: Vec<&str> =
+            items.iter().filter_map(|item| item.idempotency_key.as_deref()).collect();
+        let known = || sqlx::query(sql::KNOWN).bind(&ids).bind(&keys).fetch_all(&self.pool);
+        for row in self.call(PATIENCE, Again::Yes, known).await? {
+            register.read(&row).map_err(|error| fault::describe(&error))?;
+        }
+        Ok(register)
+    }
+
+    /// Fans producers' rows out, or sets them aside. Answers the number of deliveries made.
+    pub(super) async fn fan_out_all(&self, routes: &[Route]) -> Result<u64, QueueError> {
+        let mut seen = HashSet::new();
+        let (mut rows, mut counts, mut malformed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut of, mut destinations) = (Vec::new(), Vec::new());
+        // The first word on a row counts, as it would in two calls.
+        for route in routes.iter().filter(|route| seen.insert(route.row)) {
+            rows.push(route.row);
+            malformed.push(route.destinations.as_ref().err().map(|reason| super::text(reason)));
+            let names: Option<BTreeSet<&str>> = route
+                .destinations
+                .as_ref()
+                .ok()
+                .map(|all| all.iter().map(String::as_str).collect());
+            counts.push(names.as_ref().map(|names| i32::try_from(names.len()).unwrap_or(i32::MAX)));
+            for name in names.into_iter().flatten() {
+                of.push(route.row);
+                destinations.push(name);
+            }
+        }
+        let fan_out = || {
+            sqlx::query_scalar(sql::FAN_OUT)
+                .bind(&rows)
+                .bind(&counts)
+                .bind(&malformed)
+                .bind(&of)
+                .bind(&destinations)
+                .fetch_one(&self.pool)
+        };
+        self.call(LONG_PATIENCE, Again::Yes, fan_out).await.map(i64::cast_unsigned)
+    }
+}
+
+/// Those without an answer that share no id and no key with one before them.
+fn wave<'a>(batch: &'a [Enqueue], answers: &[Option<Enqueued>]) -> Vec<(usize, &'a Enqueue)> {
+    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+    let open = batch.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
+    let first = open.map(|(place, (item, _))| (place, item)).filter(|(_, item)| {
+        let new_id = ids.insert(item.notification.id);
+        let new_key = item.idempotency_key.as_deref().is_none_or(|key| keys.insert(key));
+        new_id && new_key
+    });
+    first.collect()
+}
+
+fn stored_answer(item: &Enqueue) -> Enqueued {
+    let names: BTreeSet<&String> = item.destinations.iter().collect();
+    let deliveries = u32::try_from(names.len()).unwrap_or(u32::MAX);
+    Enqueued::Stored { id: item.notification.id, deliveries }
+}
+
+impl Register {
+    fn read(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
+        let record = rows::notification_record(row)?;
+        let mut notification = record.notification;
+        let kept: Option<Vec<u8>> = row.try_get("digest")?;
+        let digest = match kept.and_then(|kept| kept.try_into().ok()) {
+            Some(kept) => kept,
+            None => {
+                notification.content = rows::content(row)?;
+                digest(&notification)
+            }
+        };
+        let deliveries = record.deliveries.unwrap_or(0);
+        let known = Known { id: notification.id, digest, deliveries };
+        self.ids.insert(known.id, known);
+        if let Some(key) = record.idempotency_key {
+            self.keys.insert(key, known);
+        }
+        Ok(())
+    }
+
+    fn find(&self, item: &Enqueue) -> Option<&Known> {
+        let by_key = item.idempotency_key.as_ref().and_then(|key| self.keys.get(key));
+        by_key.or_else(|| self.ids.get(&item.notification.id))
+    }
+}
+
+impl Known {
+    fn compare(&self, item: &Enqueue) -> Enqueued {
+        match digest(&item.notification) == self.digest {
+            true => Enqueued::Existing { id: self.id, deliveries: self.deliveries },
+            false => Enqueued::Conflict { id: self.id },
+        }
+    }
+}
+
+impl<'a> Columns<'a> {
+    fn of(items: &[&'a Enqueue]) -> Self {
+        let mut columns = Self::default();
+        for item in items {
+            columns.push(item);
+        }
+        columns
+    }
+
+    fn push(&mut self, item: &'a Enqueue) {
+        let n = &item.notification;
+        // Text with a NUL in it is none to PostgreSQL.
+        let text = std::str::from_utf8(&n.content).ok().filter(|text| !text.contains('\0'));
+        let key = item.idempotency_key.as_deref();
+        let destinations: BTreeSet<&str> = item.destinations.iter().map(String::as_str).collect();
+        self.ids.push(n.id.0);
+        self.kinds.push(&n.kind);
+        self.sources.push(&n.source);
+        self.subjects.push(n.subject.as_deref());
+        self.labels.push(serde_json::json!(n.labels).to_string());
+        self.content_types.push(&n.content_type);
+        self.texts.push(text);
+        self.bytes.push(text.is_none().then_some(&*n.content));
+        self.keys.push(key);
+        self.digests.push(key.map(|_| digest(n).to_vec()));
+        self.times.push(Moment::from_millis(n.time.as_millisecond()));
+        self.deliveries.push(i32::try_from(destinations.len()).unwrap_or(i32::MAX));
+        for destination in destinations {
+            self.delivered_ids.push(n.id.0);
+            self.destinations.push(destination);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The store for many hosts: one PostgreSQL database, any number of daemons.
+//!
+//! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
+//! - `intake`, `leases`, `upkeep`: the verbs, in the order of a delivery's life.
+//! - `sql`: every statement.
+//! - `watermark`: where claims begin to look.
+//! - `rows`, `moment`: from rows to types.
+//!
+//! Every verb is one statement and so one transaction, but for a settlement with a handover: there, and only there,
+//! a transaction runs in a task of its own, because a dropped one would poison its connection.
+//!
+//! *Invariant:* hosts never talk to each other. A lease's token in the row is all that keeps them apart.
+//!
+//! *Invariant:* every call ends within [`PATIENCE`], whatever the network does.
+
+mod fault;
+mod intake;
+mod leases;
+mod moment;
+mod open;
+mod rows;
+mod schema;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod watermark;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, NotificationId};
+use sqlx::Row;
+use sqlx::postgres::{PgPool, PgRow};
+
+pub use self::open::{OpenError, PostgresOptions};
+use self::watermark::Watermarks;
+use crate::{
+    Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
+    Lease, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry, millis,
+};
+
+/// Longest time of a call that somebody outside waits for.
+const PATIENCE: Duration = Duration::from_millis(1_900);
+/// Longest time of a call of the dispatcher: giving up on one that still takes effect costs a lease.
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a call is tried again at once, because it met another or its connection was cut.
+const TRIES: u32 = 5;
+
+/// A queue in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresQueue {
+    pool: PgPool,
+    options: PostgresOptions,
+    marks: Watermarks,
+}
+
+/// Whether a call whose connection was cut may be sent again: it has no effect the second time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Yes,
+    No,
+}
+
+impl PostgresQueue {
+    /// Connects to `url`, such as `postgres://user:password@host/database`, and brings the schema up to date.
+    pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, OpenError> {
+        let pool = open::open(url).await?;
+        Ok(Self { pool, options, marks: Watermarks::default() })
+    }
+
+    /// Runs `call` within `patience`, again where it met another's.
+    async fn call<T, F: Future<Output = Result<T, sqlx::Error>>>(
+        &self,
+        patience: Duration,
+        again: Again,
+        call: impl Fn() -> F,
+    ) -> Result<T, QueueError> {
+        let tries = async {
+            let mut left = TRIES;
+            loop {
+                let error = match call().await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                };
+                let worth =
+                    fault::is_collision(&error) || (again == Again::Yes && fault::is_cut(&error));
+                left -= 1;
+                if !worth || left == 0 {
+                    return Err(fault::describe(&error));
+                }
+            }
+        };
+        tokio::time::timeout(patience, tries)
+            .await
+            .unwrap_or_else(|_elapsed| Err(fault::timed_out()))
+    }
+
+    async fn rows<T, F: Future<Output = Result<Vec<PgRow>, sqlx::Error>>>(
+        &self,
+        query: impl Fn() -> F,
+        parse: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, QueueError> {
+        let rows = self.call(PATIENCE, Again::Yes, query).await?;
+        let parsed: Result<_, sqlx::Error> = rows.iter().map(parse).collect();
+        parsed.map_err(|error| fault::describe(&error))
+    }
+}
+
+#[async_trait]
+impl Queue for PostgresQueue {
+    async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
+        self.enqueue_all(&batch).await
+    }
+
+    async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.rows(|| sqlx::query(sql::ARRIVED).bind(limit).fetch_all(&self.pool), rows::arrived)
+            .await
+    }
+
+    async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
+        self.fan_out_all(&routes).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
+        self.claim_due(claim).await
+    }
+
+    async fn extend(
+        &self,
+        held: &[LeaseKey],
+        lease: Duration,
+    ) -> Result<Vec<LeaseKey>, QueueError> {
+        self.extend_held(held, lease).await
+    }
+
+    async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
+        self.settle_all(batch).await
+    }
+
+    async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.redeliver_all(ids).await
+    }
+
+    async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.cancel_all(ids).await
+    }
+
+    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError> {
+        self.next_due_of(destinations).await
+    }
+
+    async fn size(&self) -> Result<u64, QueueError> {
+        let limit = i64::try_from(EXACT_SIZE).unwrap_or(i64::MAX);
+        let size = || sqlx::query_scalar(sql::SIZE).bind(limit).fetch_one(&self.pool);
+        self.call(PATIENCE, Again::Yes, size).await.map(i64::cast_unsigned)
+    }
+
+    async fn notification(
+        &self,
+        id: NotificationId,
+    ) -> Result<Option<NotificationRecord>, QueueError> {
+        let query = || sqlx::query(sql::NOTIFICATION).bind(id.0).fetch_all(&self.pool);
+        let records = self.rows(query, |row| {
+            let mut record = rows::notification_record(row)?;
+            record.notification.content = rows::content(row)?;
+            Ok(record)
+        });
+        Ok(records.await?.pop())
+    }
+
+    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+        let query = || {
+            sqlx::query(sql::NOTIFICATIONS)
+                .bind(page.after.unwrap_or(i64::MAX))
+                .bind(i64::from(page.limit))
+                .fetch_all(&self.pool)
+        };
+        self.rows(query, rows::notification_record).await
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
+        let query = || {
+            sqlx::query(list_of(filter))
+                .bind(filter.page.after.unwrap_or(i64::MAX))
+                .bind(&filter.destination)
+                .bind(filter.state.map(DeliveryState::name))
+                .bind(filter.id.map(|id| id.0))
+                .bind(filter.notification.map(|id| id.0))
+                .bind(i64::from(filter.page.limit))
+                .fetch_all(&self.pool)
+        };
+        self.rows(query, rows::delivery_record).await
+    }
+
+    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, QueueError> {
+        self.rows(|| sqlx::query(sql::ATTEMPTS).bind(id.0).fetch_all(&self.pool), rows::attempt)
+            .await
+    }
+
+    async fn keep_destinations(&self, destinations: &[KeptDestination]) -> Result<(), QueueError> {
+        self.keep(destinations).await
+    }
+
+    async fn kept_destinations(&self) -> Result<Vec<KeptDestination>, QueueError> {
+        self.rows(|| sqlx::query(sql::KEPT).fetch_all(&self.pool), rows::kept_destination).await
+    }
+
+    async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
+        self.bury_old_orphans(after).await
+    }
+
+    async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {
+        let query = || {
+            let get = sqlx::query(sql::STATE_GET).bind(&slot.destination).bind(&slot.key);
+            get.fetch_all(&self.pool)
+        };
+        let entries = self.rows(query, |row| {
+            let version: i64 = row.try_get("version")?;
+            Ok(StateEntry { value: row.try_get("value")?, version: version.cast_unsigned() })
+        });
+        Ok(entries.await?.pop())
+    }
+
+    async fn state_set(
+        &self,
+        slot: &Slot,
+        value: &[u8],
+        ttl: Option<Duration>,
+        expected: Option<Option<u64>>,
+    ) -> Result<bool, QueueError> {
+        self.set_note(slot, value, ttl, expected).await
+    }
+
+    async fn state_remove(&self, slot: &Slot) -> Result<(), QueueError> {
+        let remove = || {
+            let remove = sqlx::query(sql::STATE_REMOVE).bind(&slot.destination).bind(&slot.key);
+            remove.execute(&self.pool)
+        };
+        self.call(PATIENCE, Again::Yes, remove).await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The statement whose index serves the filter best; each applies all of it.
+fn list_of(filter: &DeliveryFilter) -> &'static str {
+    use DeliveryState::{Cancelled, Dead, Delivered, Leased, Pending};
+    match (filter.id, filter.notification, filter.state, &filter.destination) {
+        (Some(_), ..) => sql::DELIVERY,
+        (None, Some(_), ..) => sql::DELIVERIES_OF_NOTIFICATION,
+        (None, None, Some(Pending | Leased), Some(_)) => sql::DELIVERIES_LIVE_OF,
+        (None, None, Some(Pending | Leased), None) => sql::DELIVERIES_LIVE,
+        (None, None, Some(Dead), _) => sql::DELIVERIES_DEAD,
+        (None, None, Some(Cancelled), _) => sql::DELIVERIES_CANCELLED,
+        (None, None, Some(Delivered) | None, _) => sql::DELIVERIES,
+    }
+}
+
+/// Text as PostgreSQL takes it: without NUL.
+fn text(text: &str) -> Cow<'_, str> {
+    match text.contains('\0') {
+        true => Cow::Owned(text.replace('\0', "\u{fffd}")),
+        false => Cow::Borrowed(text),
+    }
+}
+
+fn ids(ids: &[DeliveryId]) -> Vec<i64> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    millis::of(duration)
+}

@@ -1,0 +1,101 @@
+//! Connecting: the pool, its patience, and errors that an operator can act on.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use super::{fault, schema, sql};
+
+/// Connections of one host: the dispatcher's verbs overlap, and so do the API's callers.
+const CONNECTIONS: u32 = 12;
+/// How long a call waits for a connection; with the call itself it stays below the API's two seconds.
+const ACQUIRE: Duration = Duration::from_millis(1_500);
+/// A connection that was idle for longer is asked whether it still is one, before anything depends on it.
+const PING_AFTER: Duration = Duration::from_secs(1);
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// `FOR UPDATE SKIP LOCKED` in claims. Without it several hosts on one destination claim at half the rate, and
+    /// PostgreSQL-compatible engines that lack or botch it can be used: the recheck in the claim keeps it right.
+    pub skip_locked: bool,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { skip_locked: true }
+    }
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not even an attempt is possible.
+    #[error("the database's URL is not understood: {0}; write postgres://USER:PASSWORD@HOST/NAME")]
+    Url(String),
+    /// A newer postrider wrote it, and no longer bears this one beside it.
+    #[error(
+        "the database has schema version {found}, which needs a postrider that knows version \
+         {oldest}; this one knows up to {known}: install a newer one"
+    )]
+    SchemaTooNew { found: i64, oldest: i64, known: i64 },
+    /// It may be different in a moment.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl OpenError {
+    pub(super) fn of(error: &sqlx::Error) -> Self {
+        Self::Unavailable(fault::explain(error))
+    }
+
+    /// Whether trying again can help.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// Connects, refuses a replica, and brings the schema up to date.
+pub(super) async fn open(url: &str) -> Result<PgPool, OpenError> {
+    let options = options(url)?;
+    let failed = |error: sqlx::Error| OpenError::of(&error);
+    let connecting = tokio::time::timeout(CONNECT, options.connect());
+    let mut connection = match connecting.await {
+        Ok(connected) => connected.map_err(failed)?,
+        Err(_elapsed) => return Err(OpenError::of(&sqlx::Error::PoolTimedOut)),
+    };
+    let replica: bool =
+        sqlx::query_scalar(sql::IS_REPLICA).fetch_one(&mut connection).await.map_err(failed)?;
+    if replica {
+        let told =
+            "PostgreSQL is a read-only replica or in recovery; name the primary in `database`";
+        return Err(OpenError::Unavailable(told.to_owned()));
+    }
+    schema::migrate(&mut connection).await?;
+    drop(connection);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, idle| {
+            Box::pin(async move {
+                if idle.idle_for < PING_AFTER {
+                    return Ok(true);
+                }
+                sqlx::Connection::ping(connection).await.map(|()| true)
+            })
+        });
+    Ok(pool.connect_lazy_with(options))
+}
+
+/// How long the first connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
+    // sqlx's own error does not repeat the URL, so neither its password.
+    let options =
+        PgConnectOptions::from_str(url).map_err(|error| OpenError::Url(error.to_string()))?;
+    Ok(options.application_name("postrider").disable_statement_logging())
+}

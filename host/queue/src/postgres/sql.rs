@@ -1,0 +1,462 @@
+//! Every statement of the PostgreSQL store, in the order of a delivery's life.
+//!
+//! A batch is a few arrays, unnested: one statement, one commit. `now()` is the only clock; delays come in as
+//! milliseconds. Each statement changes a table at most once, and ids are reached by `= ANY (ARRAY (…))` or from an
+//! unnested array: a join whose order depends on statistics collapses where a `LIMIT` has no estimate.
+
+/// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
+macro_rules! held {
+    () => {
+        "d.id = x.id AND d.token = x.token AND d.state = 0 AND d.owner IS NOT NULL"
+    };
+}
+
+macro_rules! notification {
+    () => {
+        "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at"
+    };
+}
+
+macro_rules! notification_record {
+    () => {
+        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed")
+    };
+}
+
+macro_rules! delivery_record {
+    ($condition:literal) => {
+        concat!(
+            "SELECT d.id, n.id AS uuid, n.type, d.destination, d.state, \
+             d.owner IS NOT NULL AND d.due > now() AS leased, d.attempt, \
+             d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to \
+             FROM deliveries d JOIN notifications n ON n.seq = d.notification WHERE ",
+            $condition,
+            " AND d.id < $1 AND ($2::text IS NULL OR d.destination = $2) AND CASE $3::text \
+             WHEN 'pending' THEN d.state = 0 AND (d.owner IS NULL OR d.due <= now()) \
+             WHEN 'leased' THEN d.state = 0 AND d.owner IS NOT NULL AND d.due > now() \
+             WHEN 'delivered' THEN d.state = 1 \
+             WHEN 'dead' THEN d.state = 2 \
+             WHEN 'cancelled' THEN d.state = 3 \
+             ELSE true END \
+             AND ($4::bigint IS NULL OR d.id = $4) AND ($5::uuid IS NULL OR n.id = $5) \
+             ORDER BY d.id DESC LIMIT $6"
+        )
+    };
+}
+
+// ---- enqueue -------------------------------------------------------------------------------------------------
+
+/// $1 to $12: a column of the notifications each, $13 and $14: the deliveries' notifications and destinations.
+/// Answers the ids that were not there before, by id or by key.
+pub(super) const STORE: &str = "WITH stored AS ( \
+     INSERT INTO notifications (id, type, source, subject, labels, content_type, content, \
+       content_bytes, idempotency_key, digest, created_at, fanned_out_at, deliveries) \
+     SELECT x.id, x.type, x.source, x.subject, x.labels, x.content_type, x.content, x.bytes, \
+       x.key, x.digest, x.time, now(), x.deliveries \
+     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
+       $7::text[], $8::bytea[], $9::text[], $10::bytea[], $11::timestamptz[], $12::int[]) \
+       WITH ORDINALITY AS x(id, type, source, subject, labels, content_type, content, bytes, key, \
+       digest, time, deliveries, place) \
+     WHERE NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = x.id) \
+     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.idempotency_key = x.key) \
+     ORDER BY x.place ON CONFLICT DO NOTHING RETURNING seq, id), \
+     made AS ( \
+     INSERT INTO deliveries (notification, destination, due, created, since) \
+     SELECT s.seq, y.destination, now(), now(), now() \
+     FROM unnest($13::uuid[], $14::text[]) WITH ORDINALITY AS y(id, destination, place) \
+     JOIN stored s ON s.id = y.id ORDER BY y.place) \
+     SELECT id FROM stored";
+
+/// $1: ids, $2: idempotency keys.
+pub(super) const KNOWN: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    ", n.content, n.content_bytes, n.digest FROM notifications n \
+     WHERE n.id = ANY ($1::uuid[]) OR n.idempotency_key = ANY ($2::text[])"
+);
+
+// ---- fan-out -------------------------------------------------------------------------------------------------
+
+/// $1: limit.
+pub(super) const ARRIVED: &str = concat!(
+    "SELECT ",
+    notification!(),
+    ", n.idempotency_key, n.content, n.content_bytes FROM notifications n \
+     WHERE n.fanned_out_at IS NULL ORDER BY n.seq LIMIT $1"
+);
+
+/// $1 to $3: rows, their numbers of deliveries, and why they are malformed; $4 and $5: the deliveries' rows and
+/// destinations. Of two hosts the second finds it done.
+pub(super) const FAN_OUT: &str = "WITH done AS ( \
+     UPDATE notifications n SET fanned_out_at = now(), deliveries = x.deliveries, \
+       malformed = x.malformed \
+     FROM unnest($1::bigint[], $2::int[], $3::text[]) AS x(seq, deliveries, malformed) \
+     WHERE n.seq = x.seq AND n.fanned_out_at IS NULL RETURNING n.seq), \
+     made AS ( \
+     INSERT INTO deliveries (notification, destination, due, created, since) \
+     SELECT y.seq, y.destination, now(), now(), now() \
+     FROM unnest($4::bigint[], $5::text[]) WITH ORDINALITY AS y(seq, destination, place) \
+     JOIN done ON done.seq = y.seq ORDER BY y.place ON CONFLICT DO NOTHING RETURNING 1) \
+     SELECT count(*) FROM made";
+
+// ---- claim, extend, settle -----------------------------------------------------------------------------------
+
+/// $1: destinations, $2: free slots, $3: how many of them are kept for retries, $4 and $5: watermarks of first
+/// attempts and of retries, $6: host, $7: lease in milliseconds, $8: reason of a lost attempt.
+///
+/// Takes the retries that slots are kept for, then first attempts, then retries again, until the slots are full; an
+/// `Append` under a `LIMIT` locks no more rows than it hands on. A row that was locked may have been changed since
+/// this statement's snapshot: state and due are checked again where it is written.
+macro_rules! claim {
+    ($lock:literal) => {
+        concat!(
+            "WITH w AS MATERIALIZED ( \
+             SELECT x.* FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], \
+               $5::timestamptz[]) WITH ORDINALITY \
+               AS x(destination, free, kept, fresh_from, retry_from, place) \
+             WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = x.destination \
+               AND h.until > now())), \
+             c AS MATERIALIZED ( \
+             SELECT w.place, t.* FROM w CROSS JOIN LATERAL ( \
+               SELECT * FROM ( \
+                 SELECT * FROM (SELECT 1 AS turn, id, due, lane, owner, attempt, claimed \
+                   FROM deliveries WHERE state = 0 AND destination = w.destination AND lane = 1 \
+                   AND due <= now() AND due >= w.retry_from ORDER BY due, id LIMIT w.kept ",
+            $lock,
+            ") a \
+                 UNION ALL \
+                 SELECT * FROM (SELECT 2 AS turn, id, due, lane, owner, attempt, claimed \
+                   FROM deliveries WHERE state = 0 AND destination = w.destination AND lane = 0 \
+                   AND due <= now() AND due >= w.fresh_from ORDER BY due, id LIMIT w.free ",
+            $lock,
+            ") b \
+                 UNION ALL \
+                 SELECT * FROM (SELECT 3 AS turn, id, due, lane, owner, attempt, claimed \
+                   FROM deliveries WHERE state = 0 AND destination = w.destination AND lane = 1 \
+                   AND due <= now() AND due >= w.retry_from ORDER BY due, id \
+                   LIMIT w.free OFFSET w.kept ",
+            $lock,
+            ") e \
+               ) s LIMIT w.free) t), \
+             lost AS ( \
+             INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, \
+               host) \
+             SELECT id, attempt, claimed, \
+               greatest(0, (extract(epoch FROM now() - claimed) * 1000000)::bigint), 'lost', $8, \
+               '', owner \
+             FROM c WHERE owner IS NOT NULL ON CONFLICT DO NOTHING), \
+             u AS ( \
+             UPDATE deliveries d SET lost = d.lost + (d.owner IS NOT NULL)::int, \
+               token = d.token + 1, attempt = d.attempt + 1, owner = $6, claimed = now(), \
+               due = now() + $7 * interval '1 millisecond' \
+             WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state = 0 AND d.due <= now() \
+             RETURNING d.id, d.token, d.destination, d.notification, d.attempt, d.used, d.lost, \
+               d.parts_done, d.chain, \
+               greatest(0, (extract(epoch FROM now() - d.since) * 1000)::bigint) AS age) \
+             SELECT u.*, c.due AS was_due, c.lane, n.* FROM u JOIN c ON c.id = u.id \
+             LEFT JOIN LATERAL (SELECT ",
+            notification!(),
+            ", n.content, n.content_bytes FROM notifications n WHERE n.seq = u.notification \
+               OFFSET 0) n ON true \
+             ORDER BY c.place, c.turn, c.due, c.id"
+        )
+    };
+}
+pub(super) const CLAIM: &str = claim!("FOR UPDATE SKIP LOCKED");
+pub(super) const CLAIM_UNLOCKED: &str = claim!("");
+
+/// $1 and $2: leases, $3: from now, in milliseconds. Answers those that are held.
+pub(super) const EXTEND: &str = concat!(
+    "UPDATE deliveries d SET due = now() + $3 * interval '1 millisecond' \
+     FROM unnest($1::bigint[], $2::bigint[]) AS x(id, token) WHERE ",
+    held!(),
+    " RETURNING d.id, d.token"
+);
+
+/// $1 and $2: leases. Keeps those that are held from changing hands until the transaction ends.
+pub(super) const LOCK: &str = concat!(
+    "SELECT d.id FROM deliveries d \
+     JOIN unnest($1::bigint[], $2::bigint[]) AS x(id, token) ON ",
+    held!(),
+    " ORDER BY d.id FOR UPDATE OF d"
+);
+
+/// $1 and $2: leases, $3: takers, $4: what is left of the chain. After [`LOCK`], before [`SETTLE`]. Where two of a
+/// notification hand over to one taker, the first does.
+pub(super) const HAND_OVER: &str = concat!(
+    "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of) \
+     SELECT t.notification, t.taker, now(), t.chain, now(), now(), t.id FROM ( \
+       SELECT DISTINCT ON (d.notification, x.taker) d.notification, x.taker, x.chain, d.id, x.place \
+       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY \
+         AS x(id, token, taker, chain, place) \
+       JOIN deliveries d ON ",
+    held!(),
+    "  WHERE x.taker <> d.destination AND NOT EXISTS (SELECT 1 FROM deliveries o \
+         WHERE o.notification = d.notification AND o.destination = x.taker) \
+       ORDER BY d.notification, x.taker, x.place) t \
+     ORDER BY t.place ON CONFLICT DO NOTHING"
+);
+
+/// $1 and $2: leases, $3 to $12: what becomes of them, $13 to $18: their attempts, where one is recorded. Answers
+/// the leases that were held.
+pub(super) const SETTLE: &str = concat!(
+    "WITH x AS MATERIALIZED ( \
+     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], \
+       $5::smallint[], $6::int[], $7::int[], $8::bigint[], $9::text[], $10::text[], $11::bigint[], \
+       $12::text[], $13::timestamptz[], $14::bigint[], $15::text[], $16::text[], $17::text[], \
+       $18::uuid[]) AS x(id, token, state, delay, lane, counted, released, parts_done, reason, \
+       cause, hold, taker, started, duration, outcome, told, plugin, host)), \
+     u AS ( \
+     UPDATE deliveries d SET owner = NULL, claimed = NULL, state = x.state, \
+       due = CASE WHEN x.delay IS NULL THEN d.due \
+         ELSE now() + x.delay * interval '1 millisecond' END, \
+       lane = greatest(d.lane, x.lane), \
+       used = d.used + x.counted, \
+       lost = d.lost * x.released, \
+       attempt = d.attempt - (x.outcome IS NULL)::int, \
+       parts_done = x.parts_done, reason = x.reason, cause = x.cause, \
+       finished = CASE WHEN x.state = 0 THEN NULL ELSE now() END, \
+       fallback_to = CASE WHEN x.taker IS NULL THEN d.fallback_to ELSE coalesce( \
+         (SELECT t.id FROM deliveries t WHERE t.notification = d.notification \
+          AND t.destination = x.taker AND t.id <> d.id), d.fallback_to) END \
+     FROM x WHERE ",
+    held!(),
+    " RETURNING d.id, d.token, d.attempt, d.destination, x.hold, x.started, x.duration, \
+       x.outcome, x.told, x.plugin, x.host), \
+     tried AS ( \
+     INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
+     SELECT id, attempt, started, duration, outcome, told, plugin, host FROM u \
+     WHERE outcome IS NOT NULL), \
+     held AS ( \
+     INSERT INTO holds (destination, until) \
+     SELECT destination, now() + max(hold) * interval '1 millisecond' FROM u \
+     WHERE hold IS NOT NULL GROUP BY destination ORDER BY destination \
+     ON CONFLICT (destination) DO UPDATE SET until = greatest(holds.until, excluded.until)) \
+     SELECT id, token FROM u"
+);
+
+// ---- the operator's hand -------------------------------------------------------------------------------------
+
+/// $1: ids. Revives the dead and the cancelled, and hastens what waits.
+pub(super) const REDELIVER: &str = "UPDATE deliveries d SET due = now(), \
+     state = 0, lane = CASE WHEN state = 0 THEN lane ELSE 1 END, \
+     since = CASE WHEN state = 0 THEN since ELSE now() END, \
+     used = CASE WHEN state = 0 THEN used ELSE 0 END, \
+     lost = CASE WHEN state = 0 THEN lost ELSE 0 END, \
+     reason = CASE WHEN state = 0 THEN reason ELSE '' END, \
+     cause = NULL, finished = NULL \
+     WHERE d.id = ANY ($1::bigint[]) \
+     AND (d.state IN (2, 3) OR (d.state = 0 AND d.owner IS NULL AND d.due > now())) \
+     RETURNING d.destination";
+
+/// Records leases that end without a settlement, of the locked rows `c`.
+macro_rules! record_lost {
+    ($reason:literal) => {
+        concat!(
+            "lost AS (INSERT INTO attempts (delivery, number, started, duration, outcome, reason, \
+             plugin, host) \
+             SELECT id, attempt, claimed, \
+             greatest(0, (extract(epoch FROM now() - claimed) * 1000000)::bigint), 'lost', ",
+            $reason,
+            ", '', owner FROM c WHERE owner IS NOT NULL ON CONFLICT DO NOTHING)"
+        )
+    };
+}
+
+/// $1: ids, $2: reason of a lost attempt.
+pub(super) const CANCEL: &str = concat!(
+    "WITH c AS MATERIALIZED (SELECT id, attempt, claimed, owner FROM deliveries \
+     WHERE id = ANY ($1::bigint[]) AND state = 0 ORDER BY id FOR UPDATE), ",
+    record_lost!("$2"),
+    " UPDATE deliveries d SET state = 3, owner = NULL, claimed = NULL, finished = now() \
+     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state = 0"
+);
+
+/// $1 and $2: leases, $3: cause, $4: reason. Of what was just claimed and cannot be read.
+pub(super) const BURY_HELD: &str = concat!(
+    "UPDATE deliveries d SET state = 2, owner = NULL, claimed = NULL, finished = now(), \
+     cause = $3, reason = x.reason FROM unnest($1::bigint[], $2::bigint[], $4::text[]) \
+     AS x(id, token, reason) WHERE ",
+    held!()
+);
+
+/// $1: removed or made so many milliseconds ago, $2: limit, $3: cause, $4: reason, $5: reason of a lost attempt.
+/// Hops from name to name through the live index.
+pub(super) const BURY_ORPHANS: &str = concat!(
+    "WITH RECURSIVE names (name) AS ( \
+       (SELECT destination FROM deliveries WHERE state = 0 ORDER BY destination LIMIT 1) \
+       UNION ALL SELECT (SELECT destination FROM deliveries \
+         WHERE state = 0 AND destination > names.name ORDER BY destination LIMIT 1) \
+       FROM names WHERE names.name IS NOT NULL), \
+     gone (name, kept) AS ( \
+       SELECT names.name, k.name IS NOT NULL FROM names \
+       LEFT JOIN destinations k ON k.name = names.name \
+       WHERE names.name IS NOT NULL \
+       AND (k.name IS NULL OR k.removed_at <= now() - $1 * interval '1 millisecond')), \
+     c AS MATERIALIZED ( \
+       SELECT d.id, d.attempt, d.claimed, d.owner FROM deliveries d \
+       JOIN gone ON gone.name = d.destination \
+       WHERE d.state = 0 AND (d.owner IS NULL OR d.due <= now()) \
+       AND (gone.kept OR d.since <= now() - $1 * interval '1 millisecond') \
+       LIMIT $2 FOR UPDATE OF d SKIP LOCKED), ",
+    record_lost!("$5"),
+    " UPDATE deliveries d SET state = 2, owner = NULL, claimed = NULL, finished = now(), \
+     cause = $3, reason = $4 \
+     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state = 0"
+);
+
+/// $1: names, $2: texts, $3: modules. Before [`REMOVED`].
+pub(super) const KEEP: &str = "INSERT INTO destinations (name, text, module) \
+     SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS x(name, text, module) \
+     ORDER BY x.name \
+     ON CONFLICT (name) DO UPDATE \
+     SET text = excluded.text, module = excluded.module, removed_at = NULL \
+     WHERE (destinations.text, destinations.module, destinations.removed_at) \
+       IS DISTINCT FROM (excluded.text, excluded.module, NULL::timestamptz)";
+
+/// $1: present names.
+pub(super) const REMOVED: &str = "UPDATE destinations SET removed_at = now() \
+     WHERE removed_at IS NULL AND name <> ALL ($1::text[])";
+
+pub(super) const KEPT: &str =
+    "SELECT name, text, module FROM destinations WHERE removed_at IS NULL ORDER BY name";
+
+// ---- reading -------------------------------------------------------------------------------------------------
+
+/// $1: names, $2 and $3: watermarks of first attempts and of retries. Milliseconds until the first is
+/// due, below zero when it is overdue.
+pub(super) const NEXT_DUE: &str = "SELECT ceil(extract(epoch FROM \
+       min(greatest(l.due, h.until)) - now()) * 1000)::bigint \
+     FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS w(name, fresh_from, retry_from) \
+     LEFT JOIN holds h ON h.destination = w.name \
+     CROSS JOIN LATERAL ( \
+       (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = w.name \
+         AND d.lane = 0 AND d.due >= w.fresh_from ORDER BY d.due LIMIT 1) \
+       UNION ALL \
+       (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = w.name \
+         AND d.lane = 1 AND d.due >= w.retry_from ORDER BY d.due LIMIT 1)) l";
+
+/// $1: count no further than this.
+pub(super) const SIZE: &str = "SELECT least($1, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) l) + \
+     (SELECT count(*) FROM (SELECT 1 FROM notifications WHERE fanned_out_at IS NULL LIMIT $1) a))";
+
+/// $1: id.
+pub(super) const NOTIFICATION: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    ", n.content, n.content_bytes FROM notifications n WHERE n.id = $1"
+);
+
+/// $1: below this row, $2: limit.
+pub(super) const NOTIFICATIONS: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    " FROM notifications n WHERE n.seq < $1 ORDER BY n.seq DESC LIMIT $2"
+);
+
+// $1: below this id, $2: destination, $3: state, $4: id, $5: notification, $6: limit. One statement for each index
+// that can help; a partial index needs its own condition word for word.
+pub(super) const DELIVERIES: &str = delivery_record!("true");
+pub(super) const DELIVERIES_LIVE: &str = delivery_record!("d.state = 0");
+pub(super) const DELIVERIES_LIVE_OF: &str = delivery_record!("d.state = 0 AND d.destination = $2");
+pub(super) const DELIVERIES_DEAD: &str = delivery_record!("d.state >= 2 AND d.state = 2");
+pub(super) const DELIVERIES_CANCELLED: &str = delivery_record!("d.state >= 2 AND d.state = 3");
+pub(super) const DELIVERY: &str = delivery_record!("d.id = $4");
+pub(super) const DELIVERIES_OF_NOTIFICATION: &str = delivery_record!("n.id = $5");
+
+/// $1: delivery.
+pub(super) const ATTEMPTS: &str = "SELECT number, started, duration, outcome, reason, plugin, host \
+     FROM attempts WHERE delivery = $1 ORDER BY number";
+
+// ---- destinations' own notes ---------------------------------------------------------------------------------
+
+/// $1: destination, $2: key.
+pub(super) const STATE_GET: &str = "SELECT value, version FROM state \
+     WHERE destination = $1 AND key = $2 AND (expires IS NULL OR expires > now())";
+
+/// $1: destination, $2: key. Without this key.
+pub(super) const STATE_SIZE: &str = "SELECT count(*), \
+     coalesce(sum(octet_length(key) + octet_length(value)), 0)::bigint FROM state \
+     WHERE destination = $1 AND key <> $2 AND (expires IS NULL OR expires > now())";
+
+/// $1: destination, $2: key, $3: value, $4: time to live in milliseconds.
+pub(super) const STATE_SET: &str = "INSERT INTO state (destination, key, value, version, expires) \
+     VALUES ($1, $2, $3, nextval('state_version'), now() + $4::bigint * interval '1 millisecond') \
+     ON CONFLICT (destination, key) DO UPDATE SET value = excluded.value, \
+     version = excluded.version, expires = excluded.expires";
+
+/// The same where there is none, or an expired one.
+pub(super) const STATE_SET_NEW: &str = "INSERT INTO state (destination, key, value, version, \
+     expires) \
+     SELECT $1, $2, $3, nextval('state_version'), now() + $4::bigint * interval '1 millisecond' \
+     WHERE NOT EXISTS (SELECT 1 FROM state WHERE destination = $1 AND key = $2 \
+       AND (expires IS NULL OR expires > now())) \
+     ON CONFLICT (destination, key) DO UPDATE SET value = excluded.value, \
+     version = excluded.version, expires = excluded.expires WHERE state.expires <= now()";
+
+/// The same at version $5.
+pub(super) const STATE_SET_AT: &str = "UPDATE state SET value = $3, \
+     version = nextval('state_version'), expires = now() + $4::bigint * interval '1 millisecond' \
+     WHERE destination = $1 AND key = $2 AND version = $5 AND (expires IS NULL OR expires > now())";
+
+/// $1: destination, $2: key.
+pub(super) const STATE_REMOVE: &str = "DELETE FROM state WHERE destination = $1 AND key = $2";
+
+// ---- opening -------------------------------------------------------------------------------------------------
+
+pub(super) const IS_REPLICA: &str =
+    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+pub(super) const SCHEMA_KNOWN: &str = "SELECT to_regclass('postrider_schema') IS NOT NULL";
+pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_schema ( \
+     version bigint PRIMARY KEY, oldest bigint NOT NULL DEFAULT 1, \
+     applied_at timestamptz NOT NULL DEFAULT now())";
+pub(super) const SCHEMA_VERSION: &str =
+    "SELECT coalesce(max(version), 0), coalesce(max(oldest), 0) FROM postrider_schema";
+/// $1: version.
+pub(super) const SCHEMA_APPLIED: &str = "INSERT INTO postrider_schema (version) VALUES ($1)";
+
+/// All of them, for the test that prepares each.
+#[cfg(test)]
+pub(super) const ALL: &[&str] = &[
+    STORE,
+    KNOWN,
+    ARRIVED,
+    FAN_OUT,
+    CLAIM,
+    CLAIM_UNLOCKED,
+    EXTEND,
+    LOCK,
+    HAND_OVER,
+    SETTLE,
+    REDELIVER,
+    CANCEL,
+    BURY_HELD,
+    BURY_ORPHANS,
+    KEEP,
+    REMOVED,
+    KEPT,
+    NEXT_DUE,
+    SIZE,
+    NOTIFICATION,
+    NOTIFICATIONS,
+    DELIVERIES,
+    DELIVERIES_LIVE,
+    DELIVERIES_LIVE_OF,
+    DELIVERIES_DEAD,
+    DELIVERIES_CANCELLED,
+    DELIVERY,
+    DELIVERIES_OF_NOTIFICATION,
+    ATTEMPTS,
+    STATE_GET,
+    STATE_SIZE,
+    STATE_SET,
+    STATE_SET_NEW,
+    STATE_SET_AT,
+    STATE_REMOVE,
+    IS_REPLICA,
+    SCHEMA_KNOWN,
+    SCHEMA_TABLE,
+    SCHEMA_VERSION,
+    SCHEMA_APPLIED,
+];

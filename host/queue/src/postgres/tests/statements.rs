@@ -1,0 +1,54 @@
+//! Each statement is valid, and the hot ones go by their index.
+
+use sqlx::{Connection, Executor, SqlSafeStr};
+
+use super::*;
+use crate::postgres::sql;
+
+#[tokio::test]
+async fn every_statement_prepares() {
+    let Some(stand) = PostgresStand::new() else { return };
+    stand.open(PostgresOptions::default()).await;
+    let mut connection = sqlx::PgConnection::connect(&stand.url()).await.unwrap();
+    for statement in sql::ALL {
+        if let Err(error) = connection.prepare((*statement).into_sql_str()).await {
+            panic!("{error}\n{statement}");
+        }
+    }
+}
+
+/// The default that a producer leaves to the database is a UUIDv7 of now.
+#[tokio::test]
+async fn the_shortest_insert_gets_a_uuid_of_version_7() {
+    let Some(stand) = PostgresStand::new() else { return };
+    let queue = stand.open(PostgresOptions::default()).await;
+    stand.run("INSERT INTO notifications (type, content) VALUES ('x', '{}')");
+    let arrived = crate::Queue::arrived(&queue, 10).await.unwrap().remove(0);
+    let id = arrived.notification.unwrap().id.0;
+    assert_eq!(id.get_version_num(), 7);
+    assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+}
+
+/// With statistics that say that everything is due, and with those of an empty table.
+#[tokio::test]
+async fn a_claim_goes_by_the_live_index() {
+    let Some(stand) = PostgresStand::new() else { return };
+    stand.open(PostgresOptions::default()).await;
+    stand.run(
+        "INSERT INTO deliveries (notification, destination, due, created, since) \
+         SELECT n, 'd' || n % 3, now() - interval '1 s', now(), now() \
+         FROM generate_series(1, 20000) n",
+    );
+    for analyze in ["", "ANALYZE deliveries;"] {
+        // The parameters as a prepared statement has them: a generic plan knows no limit.
+        let plan = stand.run(&format!(
+            "{analyze} SET plan_cache_mode = force_generic_plan; \
+             PREPARE claim AS {claim}; \
+             EXPLAIN EXECUTE claim (ARRAY['d1'], ARRAY[64], ARRAY[32], ARRAY['-infinity'::timestamptz], \
+             ARRAY['-infinity'::timestamptz], gen_random_uuid(), 45000, 'x')",
+            claim = sql::CLAIM
+        ));
+        assert!(plan.contains("deliveries_live"), "{plan}");
+        assert!(!plan.contains("Seq Scan on deliveries"), "{plan}");
+    }
+}
