@@ -83,10 +83,7 @@ impl Tables {
         chain: Vec<String>,
         fallback_of: Option<i64>,
     ) -> i64 {
-        let mut all = self.deliveries.iter();
-        let same =
-            |d: &StoredDelivery| d.notification == notification && d.destination == destination;
-        if let Some((id, _)) = all.find(|(_, d)| same(d)) {
+        if let Some(id) = self.pairs.get(&(notification, destination.clone())) {
             return *id;
         }
         let id = self.deliveries.last_key_value().map_or(1, |(id, _)| id + 1);
