@@ -87,8 +87,21 @@ pub trait Queue: Send + Sync + 'static {
     /// many.
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
 
-    /// Time until the first live delivery of these destinations is due; zero when one is, none without any.
-    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError>;
+    /// Looks, in one statement, for what a host with room for these destinations could do.
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError>;
+
+    /// Whether other hosts work on this queue, too. They add work that only a look finds, so a dispatcher looks more
+    /// often.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// Waits until another host tells of work; a look then shows what it is. Word that comes while nobody waits is
+    /// kept for the next who does, dropping the future loses none, and an idle word is no error: the caller looks by
+    /// itself, too, and takes words ever more slowly when they come to nothing. By default there is never any.
+    async fn wait_for_work(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// Live deliveries and notifications not fanned out: exact up to [`EXACT_SIZE`], that number beyond it.
     async fn size(&self) -> Result<u64, QueueError>;
@@ -194,6 +207,15 @@ pub struct Arrived {
     pub row: i64,
     /// Or why it is malformed.
     pub notification: Result<Notification, String>,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// A notification that a producer inserted itself waits for fan-out.
+    pub arrived: bool,
+    /// Time until the first live delivery of the destinations is due; zero when one is, none without any.
+    pub due: Option<Duration>,
 }
 
 /// Where an arrived notification goes.

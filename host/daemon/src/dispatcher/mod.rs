@@ -1,12 +1,16 @@
 //! The loop: fans arrived notifications out, claims what is due, starts attempts.
 //!
 //! ```text
-//!              wake-up (enqueue, reload, freed slot) or the next due time
+//!         wake-up (enqueue, reload, freed slot) or the next due time
 //!                                  |
-//!   arrived -> fan out -> claim per destination -> attempt --outcome--> settler -> settle (fenced, batched)
+//!   look -> fan out -------> claim per destination -> attempt --outcome--> settler -> settle (fenced, batched)
 //!                                  |                  |
 //!                                  +-- leases held ---+--> extender: every third of the lease, cancels what is lost
 //! ```
+//!
+//! A look is one small statement that tells whether anything waits for fan-out and when the next delivery is due. It
+//! is all that an idle host asks, once a second, however many destinations it has; in a queue that other hosts share
+//! it finds their work, too, and comes more often after there was some.
 //!
 //! Trust window: between a claim and its settlement the host believes that it owns the delivery. It extends the lease
 //! every third of it and abandons the attempt as soon as the queue says that the lease is lost. Safety never rests on
@@ -20,6 +24,7 @@
 
 mod attempt;
 mod leases;
+mod looks;
 mod settler;
 mod slots;
 #[cfg(test)]
@@ -40,15 +45,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::registry::{Entry, Registry, SharedRegistry};
 use leases::Held;
+use looks::Agenda;
 use settler::Settler;
 use slots::DestinationSlots;
 
-/// How often notifications that producers inserted by SQL are looked for.
-const ARRIVAL_POLL: Duration = Duration::from_secs(1);
-/// Longest time without a look at the queue, whatever it said is due.
+/// A claim is planned for this long after a look that saw nothing due; the next look plans anew.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Shortest time between two looks that found nothing although something is due (it is held back).
-const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// Deliveries of a removed destination are looked for this often.
 const ORPHAN_POLL: Duration = Duration::from_secs(60);
 /// First and longest wait while the queue is unavailable.
@@ -92,8 +94,8 @@ pub struct Waker(Arc<WakerState>);
 #[derive(Default)]
 struct WakerState {
     notify: Notify,
-    /// When the queue is to be looked at next; none: now.
-    next_look: Mutex<Option<Instant>>,
+    /// When to claim next; none: now.
+    next_claim: Mutex<Option<Instant>>,
 }
 
 /// One host's dispatcher.
@@ -116,16 +118,16 @@ struct Shared {
 }
 
 impl Waker {
-    /// Makes the dispatcher look at the queue now.
+    /// Makes the dispatcher claim now.
     pub fn wake(&self) {
-        *self.look() = None;
+        *self.next_claim() = None;
         self.0.notify.notify_one();
     }
 
-    /// Makes the dispatcher look at the queue in `delay`, unless it will look sooner.
+    /// Makes the dispatcher claim in `delay`, unless it will sooner.
     fn wake_in(&self, delay: Duration) {
         let at = Instant::now() + delay;
-        let mut next = self.look();
+        let mut next = self.next_claim();
         if next.is_some_and(|planned| at < planned) {
             *next = Some(at);
             drop(next);
@@ -133,8 +135,16 @@ impl Waker {
         }
     }
 
-    fn look(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.0.next_look.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Plans the next claim anew: what comes by [`Waker::wake`] or [`Waker::wake_in`] from here on brings it forward.
+    /// One that is to come at once stays.
+    fn plan_anew(&self) {
+        if let Some(next) = &mut *self.next_claim() {
+            *next = Instant::now() + LONGEST_WAIT;
+        }
+    }
+
+    fn next_claim(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.next_claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,17 +183,18 @@ impl Dispatcher {
 
     async fn dispatch(&self, settler: &Settler, stop: &CancellationToken) {
         let mut trouble = Trouble::default();
-        let mut chores = Chores::new(Instant::now());
+        let mut agenda = Agenda::new(self.shared.queue.shared(), Instant::now());
         while !stop.is_cancelled() {
             // Registered before the look, so that a wake-up during it is not lost.
             let woken = self.waker.0.notify.notified();
-            let until = match self.round(settler, &mut chores).await {
+            let until = match self.round(settler, &mut agenda).await {
                 Ok(until) => until,
                 Err(error) => {
-                    // Whatever the round had planned, the look that failed is still to be taken.
-                    *self.waker.look() = None;
+                    // Whatever the round had planned, the claim that failed is still to be made.
+                    *self.waker.next_claim() = None;
                     let wait = trouble.wait(&error);
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => return,
                         // No wake-up shortens it: an unavailable queue is not asked more often for being busy.
                         () = sleep(wait) => continue,
@@ -196,42 +207,71 @@ impl Dispatcher {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = woken => {}
+                () = self.told(agenda.next_word()) => agenda.told(Instant::now()),
                 () = sleep_until(until) => {}
             }
         }
     }
 
-    /// One look at everything that is due. Answers when to look again without a wake-up.
-    async fn round(&self, settler: &Settler, chores: &mut Chores) -> Result<Instant, QueueError> {
-        let registry = self.shared.registry.load();
-        let now = Instant::now();
-        if now >= chores.arrivals {
-            // One batch a round: a flood of them delays neither claims nor a stop.
-            let more = self.fan_out(&registry).await? == MAX_BATCH;
-            chores.arrivals = if more { now } else { now + ARRIVAL_POLL };
-        }
-        if now >= chores.orphans {
-            self.bury_orphans().await?;
-            chores.orphans = now + ORPHAN_POLL;
-        }
-        let due = self.planned_look();
-        if due.is_none_or(|at| now >= at) {
-            *self.waker.look() = Some(now + LONGEST_WAIT);
-            if self.claim(&registry, settler).await? > 0 {
-                *self.waker.look() = None;
-                return Ok(now);
-            }
-            let wait = self.next_due(&registry).await?;
-            self.waker.wake_in(wait);
-        }
-        let look = self.planned_look().unwrap_or(now);
-        Ok(look.min(chores.arrivals).min(chores.orphans))
+    /// Waits for word of another host, from `not_before` on.
+    async fn told(&self, not_before: Instant) {
+        sleep_until(not_before).await;
+        self.shared.queue.wait_for_work().await;
     }
 
-    fn planned_look(&self) -> Option<Instant> {
-        *self.waker.look()
+    /// Does what is to be done now. Answers when to come again without a wake-up.
+    async fn round(&self, settler: &Settler, agenda: &mut Agenda) -> Result<Instant, QueueError> {
+        let registry = self.shared.registry.load();
+        let now = Instant::now();
+        if agenda.arrived {
+            // One batch a round: a flood of them delays neither claims nor a stop.
+            agenda.arrived = self.fan_out(&registry).await? == MAX_BATCH;
+            agenda.fanned_out();
+        }
+        if now >= agenda.orphans {
+            self.bury_orphans().await?;
+            agenda.orphans = now + ORPHAN_POLL;
+        }
+        let mut in_vain = false;
+        if self.planned_claim().is_none_or(|at| now >= at) {
+            *self.waker.next_claim() = Some(now + LONGEST_WAIT);
+            if self.claim(&registry, settler).await? > 0 {
+                *self.waker.next_claim() = None;
+                agenda.claimed();
+            } else {
+                in_vain = true;
+                agenda.look_now(now);
+            }
+        }
+        if now >= agenda.next_look() {
+            self.look(&registry, agenda, in_vain).await?;
+        }
+        let claim = self.planned_claim().filter(|_| !agenda.arrived).unwrap_or(now);
+        Ok(claim.min(agenda.next_look()).min(agenda.orphans))
+    }
+
+    fn planned_claim(&self) -> Option<Instant> {
+        *self.waker.next_claim()
+    }
+
+    /// Looks for what this host could do, and plans the next claim by it.
+    async fn look(
+        &self,
+        registry: &Registry,
+        agenda: &mut Agenda,
+        in_vain: bool,
+    ) -> Result<(), QueueError> {
+        let (names, refill) = self.shared.takers(registry);
+        self.waker.plan_anew();
+        let look = self.shared.queue.look(&names).await?;
+        let due = agenda.looked(&look, in_vain, Instant::now());
+        for wait in [due, refill].into_iter().flatten() {
+            self.waker.wake_in(wait);
+        }
+        Ok(())
     }
 
     async fn fan_out(&self, registry: &Registry) -> Result<usize, QueueError> {
@@ -298,17 +338,6 @@ impl Dispatcher {
         }
     }
 
-    /// Time until something that this host can take is due.
-    async fn next_due(&self, registry: &Registry) -> Result<Duration, QueueError> {
-        let (names, refill) = self.shared.takers(registry);
-        if names.is_empty() {
-            return Ok(refill.unwrap_or(LONGEST_WAIT));
-        }
-        let due = self.shared.queue.next_due(&names).await?.unwrap_or(LONGEST_WAIT);
-        let due = due.max(SHORTEST_WAIT);
-        Ok(refill.map_or(due, |refill| refill.min(due)))
-    }
-
     async fn drain(&self) {
         let attempts = &self.shared.attempts;
         attempts.close();
@@ -324,18 +353,6 @@ impl Dispatcher {
             self.shared.hand_back.cancel();
             attempts.wait().await;
         }
-    }
-}
-
-/// When the loop's chores are due.
-struct Chores {
-    arrivals: Instant,
-    orphans: Instant,
-}
-
-impl Chores {
-    fn new(now: Instant) -> Self {
-        Self { arrivals: now, orphans: now }
     }
 }
 

@@ -1,16 +1,16 @@
-//! What a person or a page reads, and the dispatcher's two numbers.
+//! What a person or a page reads, and the dispatcher's look.
 
 use postrider_core::DeliveryState;
 
 use super::*;
-use crate::{EXACT_SIZE, MAX_BATCH};
+use crate::{EXACT_SIZE, Look, MAX_BATCH, Route};
 
 async fn next_due(stage: &Stage, names: &[&str]) -> Option<Duration> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    stage.queue.next_due(&names).await.unwrap()
+    stage.queue.look(&names).await.unwrap().due
 }
 
-pub(crate) async fn next_due_is_that_of_the_first_of_the_named(stage: &Stage) {
+pub(crate) async fn a_look_tells_when_the_first_of_the_named_is_due(stage: &Stage) {
     assert_eq!(next_due(stage, &["slack", "email"]).await, None);
     stage.enqueue(&["slack", "email"]).await;
     assert_eq!(next_due(stage, &["slack", "email"]).await, Some(Duration::ZERO));
@@ -26,7 +26,7 @@ pub(crate) async fn next_due_is_that_of_the_first_of_the_named(stage: &Stage) {
     assert_eq!(next_due(stage, &["slack"]).await, Some(Duration::ZERO));
 }
 
-pub(crate) async fn next_due_minds_leases_and_holds(stage: &Stage) {
+pub(crate) async fn a_look_minds_leases_and_holds(stage: &Stage) {
     stage.enqueue(&["slack"]).await;
     let lease = stage.claim_one("slack").await;
     assert_eq!(next_due(stage, &["slack"]).await, Some(LEASE));
@@ -37,6 +37,20 @@ pub(crate) async fn next_due_minds_leases_and_holds(stage: &Stage) {
     assert_eq!(next_due(stage, &["slack"]).await, Some(MINUTE));
     stage.advance(MINUTE);
     assert_eq!(next_due(stage, &["slack"]).await, Some(Duration::ZERO));
+}
+
+pub(crate) async fn a_look_sees_what_waits_for_fan_out(stage: &Stage) {
+    let looks = async |names: &[String]| stage.queue.look(names).await.unwrap();
+    stage.enqueue(&["slack"]).await;
+    assert!(!looks(&[]).await.arrived, "what came by enqueue is fanned out");
+    stage.stand.insert(notification()).await;
+    assert_eq!(looks(&[]).await, Look { arrived: true, due: None });
+    let due = Some(Duration::ZERO);
+    assert_eq!(looks(&["slack".to_owned()]).await, Look { arrived: true, due });
+    let row = stage.queue.arrived(1).await.unwrap()[0].row;
+    let aside = Route { row, destinations: Err("malformed".to_owned()) };
+    stage.queue.fan_out(vec![aside]).await.unwrap();
+    assert!(!looks(&[]).await.arrived);
 }
 
 pub(crate) async fn size_counts_what_is_live_or_not_fanned_out(stage: &Stage) {
@@ -145,6 +159,6 @@ pub(crate) async fn unknown_ids_are_absent_not_errors(stage: &Stage) {
     assert!(stage.queue.attempts(DeliveryId(4_711)).await.unwrap().is_empty());
     assert_eq!(stage.queue.redeliver(&[DeliveryId(4_711)]).await.unwrap(), 0);
     assert_eq!(stage.queue.cancel(&[DeliveryId(4_711)]).await.unwrap(), 0);
-    let route = crate::Route { row: 4_711, destinations: Ok(vec!["slack".into()]) };
+    let route = Route { row: 4_711, destinations: Ok(vec!["slack".into()]) };
     assert_eq!(stage.queue.fan_out(vec![route]).await.unwrap(), 0);
 }

@@ -88,8 +88,9 @@ macro_rules! conformance {
             every_call_after_close_is_refused
         }
         conformance! { $make, lists:
-            next_due_is_that_of_the_first_of_the_named
-            next_due_minds_leases_and_holds
+            a_look_tells_when_the_first_of_the_named_is_due
+            a_look_minds_leases_and_holds
+            a_look_sees_what_waits_for_fan_out
             size_counts_what_is_live_or_not_fanned_out
             size_stops_at_its_bound
             notifications_page_without_gaps_or_doubles

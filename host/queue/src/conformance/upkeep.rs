@@ -141,7 +141,7 @@ pub(crate) async fn every_call_after_close_is_refused(stage: &Stage) {
     refused(stage.queue.enqueue(vec![item(&["slack"])]).await.unwrap_err());
     refused(stage.queue.claim(&claim(&[("slack", 1, 1)])).await.unwrap_err());
     refused(stage.queue.settle(vec![]).await.unwrap_err());
-    refused(stage.queue.next_due(&["slack".into()]).await.unwrap_err());
+    refused(stage.queue.look(&["slack".into()]).await.unwrap_err());
     refused(stage.queue.size().await.unwrap_err());
     refused(stage.queue.deliveries(&everything()).await.unwrap_err());
     refused(stage.queue.state_get(&slot).await.unwrap_err());

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, MAX_BATCH, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
-    millis,
+    Lease, Look, MAX_BATCH, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot,
+    StateEntry, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -236,14 +236,15 @@ impl Queue for MemoryQueue {
         Ok(ids.iter().map(|id| u64::from(tables.cancel(id.0))).sum())
     }
 
-    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError> {
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let tables = self.open()?;
         let named = tables.live().filter(|(_, d)| destinations.contains(&d.destination));
         let due = named.map(|(_, d)| {
             let held = tables.holds.get(&d.destination).copied().unwrap_or(d.due);
             d.due.max(held)
         });
-        Ok(due.min().map(|due| millis::duration(due - tables.now)))
+        let due = due.min().map(|due| millis::duration(due - tables.now));
+        Ok(Look { arrived: tables.notifications.values().any(StoredNotification::waits), due })
     }
 
     async fn size(&self) -> Result<u64, QueueError> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::moment::Moment;
 use super::watermark::From;
 use super::{Again, LONG_PATIENCE, PostgresQueue, fault, milliseconds, rows, sql, text};
-use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, QueueError, Settle, Slots};
+use crate::{Claim, LEASE_EXPIRED, Lease, Look, MAX_BATCH, QueueError, Settle, Slots};
 
 /// One destination's share of a claim.
 struct Ask<'a> {
@@ -125,22 +125,20 @@ impl PostgresQueue {
         Ok(())
     }
 
-    /// Time until the first live delivery of these destinations is due.
-    pub(super) async fn next_due_of(
-        &self,
-        destinations: &[String],
-    ) -> Result<Option<Duration>, QueueError> {
+    /// What a host with room for these destinations could do.
+    pub(super) async fn look_for(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let start = Instant::now();
         let from: Vec<From> =
             destinations.iter().map(|name| self.marks.from(name, start)).collect();
         let fresh: Vec<Moment> = from.iter().map(|from| from.fresh).collect();
         let retry: Vec<Moment> = from.iter().map(|from| from.retry).collect();
         let query = || {
-            let query = sqlx::query_scalar(sql::NEXT_DUE).bind(destinations);
+            let query = sqlx::query_as(sql::LOOK).bind(destinations);
             query.bind(&fresh).bind(&retry).fetch_one(&self.pool)
         };
-        let due: Option<i64> = self.call(LONG_PATIENCE, Again::Yes, query).await?;
-        Ok(due.map(crate::millis::duration))
+        let (arrived, due): (bool, Option<i64>) =
+            self.call(LONG_PATIENCE, Again::Yes, query).await?;
+        Ok(Look { arrived, due: due.map(crate::millis::duration) })
     }
 
     pub(super) async fn extend_held(

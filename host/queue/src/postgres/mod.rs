@@ -39,7 +39,7 @@ pub use self::open::{OpenError, PostgresOptions};
 use self::watermark::Watermarks;
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry, millis,
+    Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -149,8 +149,12 @@ impl Queue for PostgresQueue {
         self.cancel_all(ids).await
     }
 
-    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError> {
-        self.next_due_of(destinations).await
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
+        self.look_for(destinations).await
+    }
+
+    fn shared(&self) -> bool {
+        true
     }
 
     async fn size(&self) -> Result<u64, QueueError> {

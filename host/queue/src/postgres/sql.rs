@@ -323,10 +323,11 @@ pub(super) const KEPT: &str =
 
 // ---- reading -------------------------------------------------------------------------------------------------
 
-/// $1: names, $2 and $3: watermarks of first attempts and of retries. Milliseconds until the first is
-/// due, below zero when it is overdue.
-pub(super) const NEXT_DUE: &str = "SELECT ceil(extract(epoch FROM \
-       min(greatest(l.due, h.until)) - now()) * 1000)::bigint \
+/// $1: names, $2 and $3: watermarks of first attempts and of retries. Whether a producer's row waits, and the
+/// milliseconds until the first is due, below zero when it is overdue.
+pub(super) const LOOK: &str = "SELECT \
+     EXISTS (SELECT 1 FROM notifications n WHERE n.fanned_out_at IS NULL), \
+     (SELECT ceil(extract(epoch FROM min(greatest(l.due, h.until)) - now()) * 1000)::bigint \
      FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS w(name, fresh_from, retry_from) \
      LEFT JOIN holds h ON h.destination = w.name \
      CROSS JOIN LATERAL ( \
@@ -334,7 +335,7 @@ pub(super) const NEXT_DUE: &str = "SELECT ceil(extract(epoch FROM \
          AND d.lane = 0 AND d.due >= w.fresh_from ORDER BY d.due LIMIT 1) \
        UNION ALL \
        (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = w.name \
-         AND d.lane = 1 AND d.due >= w.retry_from ORDER BY d.due LIMIT 1)) l";
+         AND d.lane = 1 AND d.due >= w.retry_from ORDER BY d.due LIMIT 1)) l)";
 
 /// $1: count no further than this.
 pub(super) const SIZE: &str = "SELECT least($1, \
@@ -436,7 +437,7 @@ pub(super) const ALL: &[&str] = &[
     KEEP,
     REMOVED,
     KEPT,
-    NEXT_DUE,
+    LOOK,
     SIZE,
     NOTIFICATION,
     NOTIFICATIONS,

@@ -40,7 +40,8 @@ use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry, millis,
+    Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
+    millis,
 };
 
 /// A queue in an SQLite file.
@@ -113,11 +114,12 @@ impl Queue for SqliteQueue {
         self.write(Request::Cancel, ids.to_vec()).await
     }
 
-    async fn next_due(&self, destinations: &[String]) -> Result<Option<Duration>, QueueError> {
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let names = json(&destinations).map_err(|error| fault::describe(&error))?;
-        let due = sqlx::query_scalar(sql::NEXT_DUE).bind(names).fetch_one(&self.readers).await;
-        let due: Option<i64> = due.map_err(|error| fault::describe(&error))?;
-        Ok(due.map(|due| millis::duration(due.saturating_sub(self.clock.now()))))
+        let look = sqlx::query_as(sql::LOOK).bind(names).fetch_one(&self.readers).await;
+        let (arrived, due): (bool, Option<i64>) = look.map_err(|error| fault::describe(&error))?;
+        let due = due.map(|due| millis::duration(due.saturating_sub(self.clock.now())));
+        Ok(Look { arrived, due })
     }
 
     async fn size(&self) -> Result<u64, QueueError> {

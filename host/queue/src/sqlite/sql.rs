@@ -272,7 +272,9 @@ pub(super) const KEPT: &str =
 // ---- reading -------------------------------------------------------------------------------------------------
 
 /// ?1: names.
-pub(super) const NEXT_DUE: &str = "SELECT min(max(due, coalesce( \
+pub(super) const LOOK: &str = "SELECT \
+     EXISTS (SELECT 1 FROM notifications n WHERE n.fanned_out_at IS NULL), \
+     (SELECT min(max(due, coalesce( \
        (SELECT h.until FROM holds h WHERE h.destination = name), due))) FROM ( \
        SELECT x.value AS name, (SELECT d.due FROM deliveries d WHERE d.state = 0 \
          AND d.destination = x.value AND d.lane = 0 ORDER BY d.due LIMIT 1) AS due \
@@ -281,7 +283,7 @@ pub(super) const NEXT_DUE: &str = "SELECT min(max(due, coalesce( \
        SELECT x.value AS name, (SELECT d.due FROM deliveries d WHERE d.state = 0 \
          AND d.destination = x.value AND d.lane = 1 ORDER BY d.due LIMIT 1) AS due \
        FROM json_each(?1) AS x) \
-     WHERE due IS NOT NULL";
+     WHERE due IS NOT NULL)";
 
 /// ?1: count no further than this.
 pub(super) const SIZE: &str = "SELECT min(?1, \
@@ -396,7 +398,7 @@ pub(super) const ALL: &[&str] = &[
     REMOVED,
     KEEP,
     KEPT,
-    NEXT_DUE,
+    LOOK,
     SIZE,
     NOTIFICATION,
     NOTIFICATIONS,

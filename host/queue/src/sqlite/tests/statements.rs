@@ -25,13 +25,13 @@ async fn the_hot_statements_use_the_live_index() {
     stand.open().await.unwrap().close().await;
     let mut connection = producer(&stand.path()).await;
     for statement in
-        [sql::DUE, sql::READY, sql::NEXT_DUE, sql::ORPHANS, sql::SIZE, sql::DELIVERIES_LIVE_OF]
+        [sql::DUE, sql::READY, sql::LOOK, sql::ORPHANS, sql::SIZE, sql::DELIVERIES_LIVE_OF]
     {
         let plan = plan(&mut connection, statement).await;
         assert!(plan.contains("deliveries_live"), "{statement}\n{plan}");
         assert!(!plan.contains("SCAN d\n"), "{statement}\n{plan}");
     }
-    for statement in [sql::DUE, sql::NEXT_DUE] {
+    for statement in [sql::DUE, sql::LOOK] {
         let plan = plan(&mut connection, statement).await;
         assert!(plan.contains("(destination=? AND lane=?"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
@@ -64,8 +64,10 @@ async fn a_batch_finds_its_rows_by_number() {
         assert!(plan.contains("USING INTEGER PRIMARY KEY (rowid=?)"), "{statement}\n{plan}");
         assert!(!plan.contains("SCAN d") || plan.contains("SCAN d VIRTUAL"), "{statement}\n{plan}");
     }
-    let arrived = plan(&mut connection, sql::ARRIVED).await;
-    assert!(arrived.contains("notifications_arrived"), "{arrived}");
+    for statement in [sql::ARRIVED, sql::LOOK] {
+        let arrived = plan(&mut connection, statement).await;
+        assert!(arrived.contains("notifications_arrived"), "{arrived}");
+    }
     let known = plan(&mut connection, sql::KNOWN).await;
     assert!(known.contains("notifications_key"), "{known}");
     assert!(known.contains("(id=?)"), "{known}");

@@ -226,7 +226,7 @@ async fn numbers_at_their_ends_stop_nothing() {
         run(&mut producer, insert(columns, format!("{end}, {end}, {end}"))).await;
         run(&mut producer, format!("UPDATE deliveries SET created = {end}, since = {end}")).await;
         assert_eq!(queue.notifications(&PAGE).await.unwrap().len(), 2);
-        queue.next_due(&["slack".to_owned()]).await.unwrap();
+        queue.look(&["slack".to_owned()]).await.unwrap();
         let lease = queue.claim(&claim(&[("slack", 1, 0)])).await.unwrap().remove(0);
         queue.settle(vec![settle(lease.key, retry(LEASE))]).await.unwrap();
         // Then a restart, too, reads them.
@@ -238,6 +238,6 @@ async fn numbers_at_their_ends_stop_nothing() {
         run(&mut producer, format!("UPDATE deliveries SET finished = {end}, due = {end}")).await;
         assert_eq!(queue.deliveries(&everything()).await.unwrap().len(), 1);
         run(&mut producer, "UPDATE deliveries SET state = 0, finished = NULL".to_owned()).await;
-        queue.next_due(&["slack".to_owned()]).await.unwrap();
+        queue.look(&["slack".to_owned()]).await.unwrap();
     }
 }

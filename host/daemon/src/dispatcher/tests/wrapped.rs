@@ -1,0 +1,125 @@
+//! A queue between the dispatcher and the queue in memory: a test says what it does to the calls that matter.
+
+use postrider_core::{Attempt, DeliveryId, LeaseKey};
+use postrider_queue::{
+    Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, KeptDestination, Look,
+    NotificationRecord, Page, Settle, Slot, StateEntry,
+};
+
+use super::*;
+
+/// The dispatcher's own calls; each goes to the queue behind unless a test says otherwise.
+#[async_trait]
+pub(super) trait Between: Send + Sync + 'static {
+    fn behind(&self) -> &MemoryQueue;
+
+    async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
+        self.behind().arrived(limit).await
+    }
+    async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
+        self.behind().fan_out(routes).await
+    }
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
+        self.behind().claim(claim).await
+    }
+    async fn extend(&self, held: &[LeaseKey], l: Duration) -> Result<Vec<LeaseKey>, QueueError> {
+        self.behind().extend(held, l).await
+    }
+    async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
+        self.behind().settle(batch).await
+    }
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
+        self.behind().look(destinations).await
+    }
+    fn shared(&self) -> bool {
+        false
+    }
+    async fn wait_for_work(&self) {
+        std::future::pending().await
+    }
+}
+
+/// A [`Between`] with all the other calls of a queue.
+pub(super) struct Wrapped<B>(pub(super) Arc<B>);
+
+#[async_trait]
+impl<B: Between> Queue for Wrapped<B> {
+    async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
+        self.0.behind().enqueue(batch).await
+    }
+    async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
+        self.0.arrived(limit).await
+    }
+    async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
+        self.0.fan_out(routes).await
+    }
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
+        self.0.claim(claim).await
+    }
+    async fn extend(&self, held: &[LeaseKey], l: Duration) -> Result<Vec<LeaseKey>, QueueError> {
+        self.0.extend(held, l).await
+    }
+    async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
+        self.0.settle(batch).await
+    }
+    async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.0.behind().redeliver(ids).await
+    }
+    async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.0.behind().cancel(ids).await
+    }
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
+        self.0.look(destinations).await
+    }
+    fn shared(&self) -> bool {
+        self.0.shared()
+    }
+    async fn wait_for_work(&self) {
+        self.0.wait_for_work().await;
+    }
+    async fn size(&self) -> Result<u64, QueueError> {
+        self.0.behind().size().await
+    }
+    async fn notification(
+        &self,
+        id: NotificationId,
+    ) -> Result<Option<NotificationRecord>, QueueError> {
+        self.0.behind().notification(id).await
+    }
+    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+        self.0.behind().notifications(page).await
+    }
+    async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
+        self.0.behind().deliveries(filter).await
+    }
+    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, QueueError> {
+        self.0.behind().attempts(id).await
+    }
+    async fn keep_destinations(&self, kept: &[KeptDestination]) -> Result<(), QueueError> {
+        self.0.behind().keep_destinations(kept).await
+    }
+    async fn kept_destinations(&self) -> Result<Vec<KeptDestination>, QueueError> {
+        self.0.behind().kept_destinations().await
+    }
+    async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
+        self.0.behind().bury_orphans(after).await
+    }
+    async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {
+        self.0.behind().state_get(slot).await
+    }
+    async fn state_set(
+        &self,
+        slot: &Slot,
+        value: &[u8],
+        ttl: Option<Duration>,
+        expected: Option<Option<u64>>,
+    ) -> Result<bool, QueueError> {
+        self.0.behind().state_set(slot, value, ttl, expected).await
+    }
+    async fn state_remove(&self, slot: &Slot) -> Result<(), QueueError> {
+        self.0.behind().state_remove(slot).await
+    }
+    async fn close(&self) {
+        self.0.behind().close().await;
+    }
+}
