@@ -1,14 +1,15 @@
 //! The leases that this host holds, and their extension.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postrider_core::{DeliveryId, LeaseKey};
-use postrider_queue::MAX_BATCH;
+use postrider_queue::{MAX_BATCH, QueueError};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::trouble::Part;
 
 /// A lease is extended when this share of it has passed: two extensions may fail before it expires.
 const EXTEND_SHARE: u32 = 3;
@@ -17,7 +18,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Leases from their claim to their settlement.
 #[derive(Default)]
-pub(super) struct Held(Mutex<HashMap<DeliveryId, HeldLease>>);
+pub(super) struct Held(Mutex<BTreeMap<DeliveryId, HeldLease>>);
 
 struct HeldLease {
     token: i64,
@@ -40,6 +41,10 @@ impl Held {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.map().len()
+    }
+
     fn lose(&self, key: LeaseKey) {
         let mut map = self.map();
         if map.get(&key.id).is_some_and(|held| held.token == key.token)
@@ -54,7 +59,7 @@ impl Held {
         map.iter().map(|(id, held)| LeaseKey { id: *id, token: held.token }).collect()
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<DeliveryId, HeldLease>> {
+    fn map(&self) -> MutexGuard<'_, BTreeMap<DeliveryId, HeldLease>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,16 +70,24 @@ pub(super) async fn extend_all(shared: Arc<Shared>) {
     let mut wait = lease / EXTEND_SHARE;
     loop {
         tokio::time::sleep(wait).await;
-        wait = lease / EXTEND_SHARE;
-        for batch in shared.held.keys().chunks(MAX_BATCH) {
-            match shared.queue.extend(batch, lease).await {
-                Ok(lost) => lost.into_iter().for_each(|key| shared.held.lose(key)),
-                Err(error) => {
-                    tracing::warn!(%error, leases = batch.len(), "leases could not be extended; trying again");
-                    wait = TRY_AGAIN.min(wait);
-                    break;
-                }
+        let keys = shared.held.keys();
+        wait = match extend(&shared, &keys).await {
+            Ok(()) => {
+                shared.trouble.over(Part::Extender(0));
+                lease / EXTEND_SHARE
             }
-        }
+            Err(error) => {
+                shared.trouble.waits(Part::Extender(keys.len()), &error);
+                TRY_AGAIN.min(lease / EXTEND_SHARE)
+            }
+        };
     }
+}
+
+async fn extend(shared: &Shared, keys: &[LeaseKey]) -> Result<(), QueueError> {
+    for batch in keys.chunks(MAX_BATCH) {
+        let lost = shared.queue.extend(batch, shared.options.lease).await?;
+        lost.into_iter().for_each(|key| shared.held.lose(key));
+    }
+    Ok(())
 }

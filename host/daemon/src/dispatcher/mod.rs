@@ -29,6 +29,7 @@ mod settler;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +40,7 @@ use jiff::Timestamp;
 use postrider_core::{HostId, Notification, Outcome};
 use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,13 +49,18 @@ use leases::Held;
 use looks::Agenda;
 use settler::Settler;
 use slots::DestinationSlots;
+use trouble::{Part, Trouble};
 
 /// A claim is planned for this long after a look that saw nothing due; the next look plans anew.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Deliveries of a removed destination are looked for this often.
 const ORPHAN_POLL: Duration = Duration::from_secs(60);
 /// First and longest wait while the queue is unavailable.
-const TROUBLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Longest wait at a stop for the round that is under way; leases that its claim still brings will expire.
+const LAST_ROUND: Duration = Duration::from_secs(5);
+/// Longest wait at a stop, once the attempts have ended, for their settlements to be written.
+const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
 
 /// What runs one attempt: the sandbox, or a stand-in for it in tests.
 #[async_trait]
@@ -115,6 +121,7 @@ struct Shared {
     /// Cancelled when the grace period is over: attempts hand their leases back.
     hand_back: CancellationToken,
     attempts: TaskTracker,
+    trouble: Trouble,
 }
 
 impl Waker {
@@ -164,44 +171,66 @@ impl Dispatcher {
             slots: Mutex::default(),
             hand_back: CancellationToken::new(),
             attempts: TaskTracker::new(),
+            trouble: Trouble::default(),
         };
         Self { shared: Arc::new(shared), waker }
     }
 
     /// Dispatches until `stop`, then drains: running attempts get the grace period, the rest is handed back fenced.
+    /// Ends within the grace period and fifteen seconds, even if the queue never answers.
     pub async fn run(self, stop: CancellationToken) {
-        let (settler, settling) = Settler::start(self.shared.clone());
+        let (settler, mut settling) = Settler::start(self.shared.clone());
         let extender = tokio::spawn(leases::extend_all(self.shared.clone()));
         self.dispatch(&settler, &stop).await;
         self.drain().await;
         drop(settler);
-        if let Err(panic) = settling.await {
-            tracing::error!(error = %panic, "the settler failed; its leases will expire");
+        match timeout(LAST_SETTLEMENTS, &mut settling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => {
+                tracing::error!(error = %panic, "the settler failed; its leases will expire");
+            }
+            Err(_late) => {
+                settling.abort();
+                let leases = self.shared.held.len();
+                tracing::error!(
+                    leases,
+                    "settlements could not be written in time; their leases will expire"
+                );
+            }
         }
         extender.abort();
     }
 
     async fn dispatch(&self, settler: &Settler, stop: &CancellationToken) {
-        let mut trouble = Trouble::default();
+        let (first, longest) = TRY_AGAIN;
+        let mut wait = first;
         let mut agenda = Agenda::new(self.shared.queue.shared(), Instant::now());
         while !stop.is_cancelled() {
             // Registered before the look, so that a wake-up during it is not lost.
             let woken = self.waker.0.notify.notified();
-            let until = match self.round(settler, &mut agenda).await {
+            let round = tokio::select! {
+                biased;
+                round = self.round(settler, &mut agenda) => round,
+                () = async { stop.cancelled().await; sleep(LAST_ROUND).await } => return,
+            };
+            let until = match round {
                 Ok(until) => until,
                 Err(error) => {
                     // Whatever the round had planned, the claim that failed is still to be made.
                     *self.waker.next_claim() = None;
-                    let wait = trouble.wait(&error);
+                    self.shared.trouble.waits(Part::Loop, &error);
+                    let now = wait;
+                    wait = (wait * 2).min(longest);
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return,
                         // No wake-up shortens it: an unavailable queue is not asked more often for being busy.
-                        () = sleep(wait) => continue,
+                        () = sleep(now) => continue,
                     }
                 }
             };
-            trouble.over();
+            wait = first;
+            self.shared.trouble.over(Part::Loop);
             if until <= Instant::now() {
                 tokio::task::yield_now().await;
                 continue;
@@ -345,7 +374,7 @@ impl Dispatcher {
             tracing::info!(attempts = attempts.len(), grace = ?self.shared.options.grace, "stopping: waiting for running attempts");
         }
         let grace = self.shared.options.grace;
-        if tokio::time::timeout(grace, attempts.wait()).await.is_err() {
+        if timeout(grace, attempts.wait()).await.is_err() {
             tracing::warn!(
                 attempts = attempts.len(),
                 "the grace period is over; handing the rest back"
@@ -412,35 +441,5 @@ impl Shared {
 impl Entry {
     fn call(&self) -> Option<&Arc<dyn NotifierCall>> {
         self.notifier.as_ref()
-    }
-}
-
-/// Backs off while the queue is unavailable, and says so once, not in every round.
-#[derive(Default)]
-struct Trouble {
-    wait: Option<Duration>,
-    said: Option<Instant>,
-}
-
-/// Shortest time between two log lines about the same trouble.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
-
-impl Trouble {
-    fn wait(&mut self, error: &QueueError) -> Duration {
-        let (first, longest) = TROUBLE;
-        let wait = self.wait.map_or(first, |last| (last * 2).min(longest));
-        self.wait = Some(wait);
-        if self.said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
-            self.said = Some(Instant::now());
-            tracing::error!(%error, "dispatching waits; it goes on by itself");
-        }
-        wait
-    }
-
-    fn over(&mut self) {
-        if self.wait.take().is_some() {
-            self.said = None;
-            tracing::info!("dispatching goes on");
-        }
     }
 }

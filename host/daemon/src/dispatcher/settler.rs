@@ -9,13 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Shared;
+use super::trouble::Part;
 
 /// Most settlements in one batch: keeps the transaction short.
 const BATCH: usize = 512;
 /// First and longest wait between tries while the queue is unavailable.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How long settlements are tried again once the dispatcher has drained; then their leases expire by themselves.
-const LAST_TRIES: Duration = Duration::from_secs(5);
 
 /// A handle to settle with. Settling never blocks: the leases in flight bound what can wait.
 #[derive(Clone)]
@@ -42,29 +41,31 @@ async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<Se
     }
 }
 
+/// Writes a batch, for ever if need be: at a stop the dispatcher puts an end to it.
 async fn write(shared: &Shared, batch: Vec<Settle>, receiver: &mpsc::UnboundedReceiver<Settle>) {
     let (mut wait, longest) = TRY_AGAIN;
-    let mut last_tries = Duration::ZERO;
+    let mut again = false;
     let lost = loop {
         match shared.queue.settle(batch.clone()).await {
             Ok(lost) => break lost,
-            Err(error) if receiver.is_closed() && last_tries >= LAST_TRIES => {
-                tracing::error!(%error, settlements = batch.len(), "settlements could not be written; their leases will expire");
-                break Vec::new();
-            }
             Err(error) => {
-                tracing::warn!(%error, settlements = batch.len(), "settlements could not be written; trying again");
+                let waiting = batch.len() + receiver.len();
+                shared.trouble.waits(Part::Settler(waiting), &error);
             }
         }
-        if receiver.sender_strong_count() == 0 {
-            last_tries += wait;
-        }
+        again = true;
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(longest);
     };
+    shared.trouble.over(Part::Settler(0));
     for settle in &batch {
         shared.held.done(settle.key);
-        if lost.contains(&settle.key) {
+        if !lost.contains(&settle.key) {
+            continue;
+        }
+        if again {
+            tracing::info!(delivery.id = %settle.key.id, "the lease was over when its settlement was tried again: an earlier try had written it, or another attempt decides");
+        } else {
             tracing::warn!(delivery.id = %settle.key.id, "the lease was lost before its settlement; another attempt decides");
         }
     }

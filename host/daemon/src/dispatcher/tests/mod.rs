@@ -1,6 +1,7 @@
 //! The dispatcher on a paused clock, over the queue in memory.
 
 mod idle;
+mod outage;
 mod unsteady;
 mod wrapped;
 

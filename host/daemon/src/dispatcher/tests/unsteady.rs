@@ -14,6 +14,10 @@ pub(super) struct Unsteady {
     pub(super) failing_claims: AtomicUsize,
     /// How many more settlements fail.
     pub(super) failing_settles: AtomicUsize,
+    /// Every call fails.
+    pub(super) down: AtomicBool,
+    /// No call is ever answered.
+    pub(super) stuck: AtomicBool,
     pub(super) claims: AtomicUsize,
     pub(super) looks: AtomicUsize,
     pub(super) arrivals: AtomicUsize,
@@ -30,6 +34,8 @@ impl Unsteady {
             inner: Arc::new(MemoryQueue::new(Timestamp::UNIX_EPOCH)),
             failing_claims: AtomicUsize::new(failing_claims),
             failing_settles: AtomicUsize::new(failing_settles),
+            down: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             claims: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
             arrivals: AtomicUsize::new(0),
@@ -48,6 +54,16 @@ impl Unsteady {
 
     pub(super) fn queue(self: &Arc<Self>) -> Arc<dyn Queue> {
         Arc::new(Wrapped(Arc::clone(self)))
+    }
+
+    async fn answers(&self) -> Result<(), QueueError> {
+        if self.stuck.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        match self.down.load(Ordering::Relaxed) {
+            true => Err(QueueError::Unavailable("connection refused".into())),
+            false => Ok(()),
+        }
     }
 
     /// Claims, looks and looks for arrivals since the last call.
@@ -74,15 +90,22 @@ impl Between for Unsteady {
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
         self.claims.fetch_add(1, Ordering::Relaxed);
+        self.answers().await?;
         fails(&self.failing_claims)?;
         self.inner.claim(claim).await
     }
+    async fn extend(&self, held: &[LeaseKey], l: Duration) -> Result<Vec<LeaseKey>, QueueError> {
+        self.answers().await?;
+        self.inner.extend(held, l).await
+    }
     async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
+        self.answers().await?;
         fails(&self.failing_settles)?;
         self.inner.settle(batch).await
     }
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
+        self.answers().await?;
         self.inner.look(destinations).await
     }
     fn shared(&self) -> bool {
