@@ -27,10 +27,14 @@ struct HeldLease {
 }
 
 impl Held {
-    /// Holds a lease until [`Held::done`]. The answer is cancelled when the lease is lost.
+    /// Holds a lease until [`Held::done`]. The answer is cancelled when the lease is lost: also when this host claims
+    /// the delivery anew, which it may after its lease expired unnoticed.
     pub(super) fn hold(&self, key: LeaseKey) -> CancellationToken {
         let lost = CancellationToken::new();
-        self.map().insert(key.id, HeldLease { token: key.token, lost: lost.clone() });
+        let older = self.map().insert(key.id, HeldLease { token: key.token, lost: lost.clone() });
+        if let Some(older) = older {
+            older.lost.cancel();
+        }
         lost
     }
 

@@ -231,6 +231,22 @@ async fn a_lost_lease_ends_its_attempt_and_settles_nothing() {
     assert_eq!(stage.stop().await, Duration::ZERO, "nothing was left to drain");
 }
 
+/// Found by the simulation: the lease ran out unnoticed, and the host sent the same delivery twice at a time.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_its_own_host_claims_anew_ends_the_older_attempt() {
+    let notifier = Scripted::plays([Play::Hang]);
+    let stage = Stage::start(&[("a", "", &notifier)]);
+    stage.enqueue(1, &["a"]).await;
+    while notifier.attempts() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stage.queue.advance(Duration::from_secs(46));
+    stage.waker.wake();
+    stage.until_all(DeliveryState::Delivered).await;
+    assert_eq!(notifier.attempts(), 2);
+    assert_eq!(stage.stop().await, Duration::ZERO, "nothing was left to drain");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_extended_as_long_as_its_attempt_runs() {
     let notifier = Scripted::plays([Play::Hang]);
