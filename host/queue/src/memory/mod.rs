@@ -136,6 +136,11 @@ impl MemoryQueue {
         self.lock().ahead += millis::of(by);
     }
 
+    /// Sets the queue's clock back, as an administrator or a failover to another server may.
+    pub fn set_back(&self, by: Duration) {
+        self.lock().ahead -= millis::of(by);
+    }
+
     /// Stores a notification as a producer's own SQL would: nobody has fanned it out.
     pub fn insert(&self, notification: Notification) {
         let mut tables = self.lock();

@@ -120,8 +120,7 @@ impl Tables {
     pub(super) fn share(&self, slots: &Slots, room: usize) -> Vec<i64> {
         let (free, kept) = slots.within(room);
         let (free, kept) = (free as usize, kept as usize);
-        let fresh = self.due(&slots.destination, Lane::Fresh);
-        let retries = self.due(&slots.destination, Lane::Retry);
+        let (fresh, retries) = self.due(&slots.destination);
         let first = retries.len().min(kept);
         let between = fresh.len().min(free - first);
         let last = (retries.len() - first).min(free - first - between);
@@ -129,12 +128,15 @@ impl Tables {
         taken.chain(retries.iter().skip(first).take(last)).copied().collect()
     }
 
-    fn due(&self, destination: &str, lane: Lane) -> Vec<i64> {
-        let lane = self.live().filter(|(_, d)| d.destination == destination && d.lane == lane);
-        let mut due: Vec<_> =
-            lane.filter(|(_, d)| d.due <= self.now).map(|(id, d)| (d.due, id)).collect();
-        due.sort_unstable();
-        due.into_iter().map(|(_, id)| id).collect()
+    /// What is due of a destination, oldest first: first attempts, and retries.
+    fn due(&self, destination: &str) -> (Vec<i64>, Vec<i64>) {
+        let due = self.live().filter(|(_, d)| d.due <= self.now && d.destination == destination);
+        let mut due: Vec<_> = due.map(|(id, d)| (d.due, id, d.lane)).collect();
+        due.sort_unstable_by_key(|(due, id, _)| (*due, *id));
+        let (fresh, retries): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|(.., lane)| *lane == Lane::Fresh);
+        let ids = |lane: Vec<(i64, i64, Lane)>| lane.into_iter().map(|(_, id, _)| id).collect();
+        (ids(fresh), ids(retries))
     }
 
     pub(super) fn lease(&mut self, id: i64, claim: &Claim) -> Option<Lease> {

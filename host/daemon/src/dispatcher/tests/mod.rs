@@ -2,6 +2,7 @@
 
 mod idle;
 mod outage;
+mod simulation;
 mod unsteady;
 mod wrapped;
 

@@ -13,6 +13,9 @@ use super::*;
 pub(super) trait Between: Send + Sync + 'static {
     fn behind(&self) -> &MemoryQueue;
 
+    async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
+        self.behind().enqueue(batch).await
+    }
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
         self.behind().arrived(limit).await
     }
@@ -35,7 +38,7 @@ pub(super) trait Between: Send + Sync + 'static {
         false
     }
     async fn wait_for_work(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -45,7 +48,7 @@ pub(super) struct Wrapped<B>(pub(super) Arc<B>);
 #[async_trait]
 impl<B: Between> Queue for Wrapped<B> {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
-        self.0.behind().enqueue(batch).await
+        self.0.enqueue(batch).await
     }
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
         self.0.arrived(limit).await

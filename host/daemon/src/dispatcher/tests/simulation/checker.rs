@@ -1,0 +1,225 @@
+//! What must hold, whatever fails: the model that sees every call take effect, and says what it must not have seen.
+
+use std::collections::BTreeMap;
+
+use postrider_core::settle::{Cause, MAX_LOST, Settlement};
+use postrider_core::{LeaseKey, Policy};
+use postrider_queue::{Lease, Settle};
+
+use super::trace::{Trace, What};
+
+/// The database's clock and the true one, in milliseconds, and how often the first was set ahead.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    pub(super) database: i64,
+    pub(super) real: i64,
+    pub(super) jumps: u32,
+}
+
+/// Everything that was given out, and what became of it.
+pub(super) struct Checker {
+    pub(super) known: BTreeMap<i64, Known>,
+    pairs: BTreeMap<(u128, String), i64>,
+    policies: BTreeMap<String, (Policy, Vec<String>)>,
+    lease: i64,
+    pub(super) trace: Trace,
+}
+
+/// One delivery.
+pub(super) struct Known {
+    pub(super) token: i64,
+    pub(super) attempts: u32,
+    pub(super) ended: Option<Settlement>,
+    /// Who takes over if it dies.
+    pub(super) handover: Vec<String>,
+    destination: String,
+    used: u32,
+    lost: u32,
+    holder: Option<Holder>,
+    /// Each host's last claim: how often the clock had been set ahead by then.
+    claims: BTreeMap<usize, u32>,
+    /// Each host's last send, and when it began.
+    sends: BTreeMap<usize, (u32, i64)>,
+}
+
+struct Holder {
+    host: usize,
+    /// By the database's clock and by the true one.
+    expires: (i64, i64),
+    attempt: u32,
+}
+
+impl Checker {
+    pub(super) fn new(policies: BTreeMap<String, (Policy, Vec<String>)>, lease: i64) -> Self {
+        let trace = Trace::default();
+        Self { known: BTreeMap::new(), pairs: BTreeMap::new(), policies, lease, trace }
+    }
+
+    pub(super) fn claimed(&mut self, host: usize, times: Times, lease: &Lease) {
+        let LeaseKey { id, token } = lease.key;
+        self.trace.add(times.real, host, id.0, What::Claimed { token, attempt: lease.attempt });
+        let fallback = || self.policies[&lease.destination].1.clone();
+        let handover = if lease.chain.is_empty() { fallback() } else { lease.chain.clone() };
+        let pair = (lease.notification.id.0.as_u128(), lease.destination.clone());
+        self.pairs.insert(pair, id.0);
+        let known = self.known.entry(id.0).or_insert_with(|| Known {
+            token: 0,
+            attempts: 0,
+            ended: None,
+            handover,
+            destination: lease.destination.clone(),
+            used: 0,
+            lost: 0,
+            holder: None,
+            claims: BTreeMap::new(),
+            sends: BTreeMap::new(),
+        });
+        let mut broken = Vec::new();
+        if known.ended.is_some() {
+            broken.push("a finished delivery was given out again");
+        }
+        if let Some(holder) = known.holder.take() {
+            if times.database < holder.expires.0 {
+                broken.push("a live lease was given out a second time");
+            }
+            known.lost += 1;
+            known.attempts += 1;
+        }
+        if token <= known.token {
+            broken.push("a claim did not make a newer token");
+        }
+        if lease.attempt != known.attempts + 1 {
+            broken.push("the attempts are not numbered without gaps");
+        }
+        if (lease.standing.used, lease.standing.lost) != (known.used, known.lost) {
+            broken.push("a budget was not kept");
+        }
+        known.token = token;
+        known.claims.insert(host, times.jumps);
+        let expires = (times.database + self.lease, times.real + self.lease);
+        known.holder = Some(Holder { host, expires, attempt: lease.attempt });
+        self.trace.broken(id.0, broken);
+    }
+
+    pub(super) fn extended(&mut self, host: usize, times: Times, key: LeaseKey, lost: bool) {
+        let LeaseKey { id, token } = key;
+        self.trace.add(times.real, host, id.0, What::Extended { token, lost });
+        let Some(known) = self.known.get_mut(&id.0) else { return };
+        let expires = (times.database + self.lease, times.real + self.lease);
+        let holder = known.holder.as_mut().filter(|_| known.token == token);
+        let broken = match (holder, lost) {
+            (Some(holder), false) => {
+                holder.expires = expires;
+                None
+            }
+            (Some(_), true) => Some("the holder of the newest token could not extend"),
+            (None, false) => Some("a stale extension was accepted"),
+            (None, true) => None,
+        };
+        self.trace.broken(id.0, broken);
+    }
+
+    pub(super) fn settled(&mut self, host: usize, times: Times, item: &Settle, lost: bool) {
+        let LeaseKey { id, token } = item.key;
+        let what = What::Settled { token, settlement: item.settlement.clone(), lost };
+        self.trace.add(times.real, host, id.0, what);
+        let Some(known) = self.known.get_mut(&id.0) else { return };
+        let held = known.holder.is_some() && known.token == token;
+        if held == lost {
+            let broken = if lost {
+                "the holder of the newest token could not settle"
+            } else {
+                "a stale settlement was accepted"
+            };
+            self.trace.broken(id.0, [broken]);
+        }
+        if lost {
+            return;
+        }
+        known.holder = None;
+        let (policy, _) = &self.policies[&known.destination];
+        let broken = known.settle(item, policy);
+        self.trace.broken(id.0, broken);
+    }
+
+    /// A send begins.
+    pub(super) fn started(&mut self, host: usize, times: Times, pair: (u128, &str), attempt: u32) {
+        let Some(id) = self.pairs.get(&(pair.0, pair.1.to_owned())).copied() else {
+            self.trace.broken(0, ["something was sent that was never given out"]);
+            return;
+        };
+        self.trace.add(times.real, host, id, What::Started { attempt });
+        let Some(known) = self.known.get_mut(&id) else { return };
+        known.sends.insert(host, (attempt, times.real));
+        // A lease that ends early because the database's clock was set ahead is nobody's fault.
+        if known.claims.get(&host).is_none_or(|jumps| *jumps != times.jumps) {
+            return;
+        }
+        let mut broken = Vec::new();
+        match &known.holder {
+            Some(holder) if holder.host == host => {
+                // It may be claimed more often than that: the claim that is to end it can be lost, too.
+                if holder.attempt == attempt && known.lost >= MAX_LOST {
+                    broken.push("a delivery that was lost too often was sent");
+                }
+            }
+            Some(holder) => {
+                let live = times.database < holder.expires.0 && times.real < holder.expires.1;
+                if live {
+                    broken.push("a send was started while another host holds a live lease");
+                }
+            }
+            None => broken.push("a send was started without a lease"),
+        }
+        self.trace.broken(id, broken);
+    }
+
+    /// A send has its answer.
+    pub(super) fn answered(&mut self, host: usize, times: Times, pair: (u128, &str), attempt: u32) {
+        let Some(id) = self.pairs.get(&(pair.0, pair.1.to_owned())).copied() else { return };
+        self.trace.add(times.real, host, id, What::Answered { attempt });
+        let last = self.known.get(&id).and_then(|known| known.sends.get(&host));
+        let outlived = last.is_some_and(|(last, at)| *last > attempt && times.real > *at);
+        let broken = outlived.then_some("a send went on beside the next one of its own host");
+        self.trace.broken(id, broken);
+    }
+}
+
+impl Known {
+    fn settle(&mut self, item: &Settle, policy: &Policy) -> Option<&'static str> {
+        if item.settlement == Settlement::Released {
+            return None;
+        }
+        let lost = std::mem::take(&mut self.lost);
+        self.attempts += u32::from(item.attempt.is_some());
+        let outcome = item.attempt.as_ref().map(|attempt| attempt.outcome.as_str());
+        let legal = match &item.settlement {
+            Settlement::Delivered => outcome == Some("delivered"),
+            Settlement::Retry { counted, .. } => {
+                self.used += u32::from(*counted);
+                policy.attempts.is_none_or(|budget| self.used < budget)
+            }
+            Settlement::Dead { cause } => match cause {
+                Cause::Rejected => outcome == Some("rejected"),
+                Cause::Gone => outcome == Some("gone"),
+                Cause::Exhausted => policy.attempts == Some(self.used + 1),
+                // Only where it is short does a run last so long.
+                Cause::Expired => policy.max_age.as_secs() <= 600,
+                Cause::Lost => lost >= MAX_LOST && outcome.is_none(),
+                Cause::Orphaned => false,
+            },
+            Settlement::Released => true,
+        };
+        match item.settlement {
+            Settlement::Retry { .. } | Settlement::Released => {}
+            Settlement::Delivered | Settlement::Dead { .. } => {
+                self.ended = Some(item.settlement.clone());
+            }
+        }
+        if !legal {
+            return Some("a settlement without a legal cause");
+        }
+        let dead = matches!(item.settlement, Settlement::Dead { .. });
+        (dead && item.handover != self.handover).then_some("a dead delivery was not handed over")
+    }
+}
