@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use jiff::Timestamp;
 use postrider_core::HostId;
-use postrider_queue::{Queue, SqliteOptions, SqliteQueue};
+use postrider_queue::{PostgresOptions, PostgresQueue, Queue, SqliteOptions, SqliteQueue};
 use postrider_sandbox::{Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::api::gate::Gate;
 use crate::api::{self, Api};
 use crate::config::{Config, Database};
 use crate::dispatcher::{Dispatcher, Options, Waker};
@@ -32,6 +34,9 @@ const API_GRACE: Duration = Duration::from_secs(2);
 /// meanwhile waits for its destination.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
+/// First and longest wait for a database that is not there, each with a line in the log.
+const DATABASE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
 /// Runs the daemon until SIGTERM or SIGINT.
 pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let stop = CancellationToken::new();
@@ -39,7 +44,10 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let host = HostId(new_identity());
     create_directory(&config.data_dir)?;
     create_directory(&config.plugins_dir)?;
-    let queue = open_queue(&config.database).await?;
+    let embedded = match &config.database {
+        Database::Sqlite(path) => Some(open_sqlite(path).await?),
+        Database::Postgres(_) => None,
+    };
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; is another postrider running? choose another --listen",
@@ -47,6 +55,17 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         )
     })?;
     let address = listener.local_addr()?;
+    // From now on callers are told to come back, rather than refused.
+    let gate = Gate::default();
+    let mut serving = tokio::spawn(serve_api(listener, gate.router(), stop.clone()));
+    let queue = match (embedded, &config.database) {
+        (Some(queue), _) => queue,
+        (None, Database::Postgres(url)) => tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            opened = open_postgres(url, &gate) => opened?,
+        },
+        (None, Database::Sqlite(path)) => open_sqlite(path).await?,
+    };
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: config.data_dir.join("cache"),
         instances: postrider_sandbox::sandbox::DEFAULT_INSTANCES,
@@ -94,7 +113,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let dispatcher = Dispatcher::new(queue.clone(), registry.clone(), waker.clone(), options);
     let mut dispatching = tokio::spawn(dispatcher.run(stop.clone()));
     let api = Api { queue: queue.clone(), registry, waker, max_body: config.max_body, now, new_id };
-    let mut serving = tokio::spawn(serve_api(listener, api, stop.clone()));
+    gate.open(api::router(api));
     tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at http://{address}");
 
     // None of them ends by itself: one that does takes the daemon with it, rather than leave half of one.
@@ -122,9 +141,9 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     Ok(())
 }
 
-async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<()> {
+async fn serve_api(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<()> {
     let stopping = stop.clone();
-    let serving = axum::serve(listener, api::router(api))
+    let serving = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopping.cancelled().await });
     tokio::select! {
         served = serving.into_future() => served.context("the API stopped"),
@@ -133,14 +152,26 @@ async fn serve_api(listener: TcpListener, api: Api, stop: CancellationToken) -> 
     }
 }
 
-async fn open_queue(database: &Database) -> Result<Arc<dyn Queue>> {
-    match database {
-        Database::Sqlite(path) => {
-            if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-                create_directory(directory)?;
-            }
-            Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
-        }
+async fn open_sqlite(path: &Path) -> Result<Arc<dyn Queue>> {
+    if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        create_directory(directory)?;
+    }
+    Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
+}
+
+/// Tries until the database is there: a daemon that starts before its database, or while it restarts, needs nobody.
+async fn open_postgres(url: &str, gate: &Gate) -> Result<Arc<dyn Queue>> {
+    let (mut wait, longest) = DATABASE_WAIT;
+    loop {
+        let error = match PostgresQueue::open(url, PostgresOptions::default()).await {
+            Ok(queue) => return Ok(Arc::new(queue)),
+            Err(error) if error.may_pass() => error,
+            Err(error) => return Err(error.into()),
+        };
+        tracing::error!(%error, "the database cannot be used yet; trying again in {wait:?}");
+        gate.explain(format!("postrider waits for its database: {error}"));
+        sleep(wait).await;
+        wait = (wait * 2).min(longest);
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite(PathBuf),
+    /// The URL of a PostgreSQL database that several hosts may share.
+    Postgres(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,6 +263,9 @@ impl Source {
 
 impl Database {
     fn parse(url: &str) -> Result<Self, String> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(url.to_owned()));
+        }
         match url.strip_prefix("sqlite:") {
             Some(path) if path.contains(":memory:") => {
                 Err("a database in memory would lose what was accepted; write sqlite:PATH"
@@ -270,7 +275,8 @@ impl Database {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
             _ => Err(format!(
-                "\"{}\" is not a database; write sqlite:PATH, such as sqlite:data/postrider.db",
+                "\"{}\" is not a database; write sqlite:PATH, such as sqlite:data/postrider.db, or \
+                 postgres://USER:PASSWORD@HOST/NAME",
                 redact_url(url)
             )),
         }

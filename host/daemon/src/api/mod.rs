@@ -4,12 +4,14 @@
 //! - [`deliveries`]: where they stand, with every attempt.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
+//! - [`gate`]: before there is anything to answer with.
 //! - [`guard`]: web pages are kept out.
 //! - [`problem`]: errors as `application/problem+json`.
 //! - [`view`]: the JSON of what is stored.
 
 pub mod deliveries;
 pub mod extract;
+pub mod gate;
 pub mod guard;
 pub mod notifications;
 pub mod problem;

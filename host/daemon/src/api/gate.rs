@@ -1,0 +1,85 @@
+//! What callers hear while the daemon starts: come back, and why it takes so long.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tower_service::Service;
+
+use super::problem::Problem;
+
+/// Closed until the API is there. Cheap to clone: all are one.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    api: OnceLock<Router>,
+    reason: Mutex<Option<String>>,
+}
+
+impl Gate {
+    /// Answers 503 to everything until [`Gate::open`], and the API's answers from then on.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(through).with_state(self.clone())
+    }
+
+    /// Says why it is closed.
+    pub fn explain(&self, reason: String) {
+        *self.reason() = Some(reason);
+    }
+
+    /// Lets callers through, once and for ever.
+    pub fn open(&self, api: Router) {
+        if self.0.api.set(api).is_err() {
+            tracing::warn!("the API was open already");
+        }
+    }
+
+    fn reason(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.0.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn through(State(gate): State<Gate>, request: Request) -> Response {
+    match gate.0.api.get() {
+        // A router is always ready.
+        Some(api) => match api.clone().call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => {
+            let reason = gate.reason().clone();
+            let reason = reason.unwrap_or_else(|| "postrider is starting".to_owned());
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+
+    use super::*;
+
+    async fn ask(router: &Router) -> Response {
+        router.clone().call(Request::new(Body::empty())).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn callers_are_told_to_come_back_until_it_opens() {
+        let gate = Gate::default();
+        let router = gate.router();
+        gate.explain("the database is away".into());
+        let closed = ask(&router).await;
+        assert_eq!(closed.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(closed.headers().contains_key("retry-after"));
+        let body = axum::body::to_bytes(closed.into_body(), 1_000).await.unwrap();
+        assert!(String::from_utf8_lossy(&body).contains("the database is away"));
+        gate.open(Router::new().route("/", get(async || "hello")));
+        assert_eq!(ask(&router).await.status(), StatusCode::OK);
+    }
+}
