@@ -11,7 +11,7 @@
 //!
 //! *Invariant:* hosts never talk to each other. A lease's token in the row is all that keeps them apart.
 //!
-//! *Invariant:* every call ends within [`PATIENCE`], whatever the network does.
+//! *Invariant:* every call ends within its patience, whatever the network does.
 
 mod fault;
 mod intake;
@@ -39,7 +39,8 @@ pub use self::open::{OpenError, PostgresOptions};
 use self::watermark::Watermarks;
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry, millis,
+    Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
+    millis,
 };
 
 /// Longest time of a call that somebody outside waits for.

@@ -22,6 +22,9 @@ const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// How long a reader waits for one of them.
 const READER_WAIT: Duration = Duration::from_secs(5);
+/// How often a lock that is held is tried again, and the wait between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(25);
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -102,7 +105,7 @@ pub(super) struct Opened {
 
 /// Locks the file, opens it, brings its schema up to date and, if asked, recovers.
 pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
-    let lock = lock(path)?;
+    let lock = patient_lock(path).await?;
     create(path)?;
     let failed = |error: sqlx::Error| describe(path, &error);
     let mut writer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
@@ -119,6 +122,19 @@ pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened,
         .await
         .map_err(failed)?;
     Ok(Opened { lock, writer, readers })
+}
+
+/// Takes the lock, and gives a holder that is just ending a moment: so long as a process that was forked from it has
+/// not become another program yet, the lock is held there, too.
+async fn patient_lock(database: &Path) -> Result<File, OpenError> {
+    let mut left = LOCK_TRIES;
+    loop {
+        match lock(database) {
+            Err(OpenError::Held { .. }) if left > 0 => left -= 1,
+            locked => return locked,
+        }
+        tokio::time::sleep(LOCK_WAIT).await;
+    }
 }
 
 /// Takes the sidecar lock, which lives as long as the file it answers, and writes our process into it.
