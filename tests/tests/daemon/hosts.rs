@@ -1,0 +1,69 @@
+//! Two daemons on one PostgreSQL.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use postrider_test_postgres::{Cluster, Settings};
+use postrider_tests::daemon::{Daemon, House, http};
+use postrider_tests::receiver::Receiver;
+use serde_json::json;
+
+use crate::hooked;
+
+const CONCURRENCY: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn start(house: &House, cluster: &Cluster) -> Daemon {
+    let mut command = house.command();
+    // The shortest lease, so that what a killed host held is due again within the test.
+    command.env("POSTRIDER_LEASE", "3s").env("POSTRIDER_DATABASE", cluster.url());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    house.start_command(command).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_killed_leaves_its_work_to_the_other() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
+    let receiver = Receiver::ok().await;
+    let policy = format!("policy.concurrency = {CONCURRENCY}");
+    let houses = [hooked(&receiver, &policy), hooked(&receiver, &policy)];
+    let staying = start(&houses[0], &cluster).await;
+    let mut accepted = Vec::new();
+    for round in 1..=3 {
+        let killed = start(&houses[1], &cluster).await;
+        for _ in 0..50 {
+            accepted.push(staying.enqueue(&json!({"type": "x", "content": round})).await);
+            accepted.push(killed.enqueue(&json!({"type": "x", "content": round})).await);
+        }
+        killed.kill().await;
+    }
+    receiver.ids(accepted.len(), PATIENCE).await;
+    staying.until_empty().await;
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for id in receiver.ids(accepted.len(), PATIENCE).await {
+        *times.entry(id).or_default() += 1;
+    }
+    assert!(accepted.iter().all(|id| times.contains_key(id)), "lost");
+    let doubled: usize = times.values().map(|n| n - 1).sum();
+    assert!(doubled <= 3 * CONCURRENCY, "{doubled} were doubled: more than were in flight");
+    assert!(staying.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_waits_for_its_database_and_says_so() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let daemon = start(&house, &cluster).await;
+    cluster.stop().unwrap();
+    let body = json!({"type": "x"}).to_string();
+    let refused = http().post(format!("{}/v1/notifications", daemon.url())).body(body);
+    let refused = refused.send().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    cluster.start_again().unwrap();
+    daemon.until("/healthz", |health| health.get("healthy").is_some()).await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    receiver.until(1, PATIENCE).await;
+    assert!(daemon.stop().await.success());
+}
