@@ -138,6 +138,12 @@ impl PostgresQueue {
         };
         let (arrived, due): (bool, Option<i64>) =
             self.call(LONG_PATIENCE, Again::Yes, query).await?;
+        if due.is_some_and(|due| due <= 0) {
+            // What only a look from the start saw, a claim from the mark would not.
+            for (name, _) in destinations.iter().zip(&from).filter(|(_, from)| from.full) {
+                self.marks.look_again(name);
+            }
+        }
         Ok(Look { arrived, due: due.map(crate::millis::duration) })
     }
 

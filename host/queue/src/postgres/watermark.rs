@@ -1,8 +1,7 @@
 //! Where claims begin to look.
 //!
 //! PostgreSQL keeps the index entries of what was claimed until a vacuum, and a long snapshot anywhere keeps vacuum
-//! from taking them. A claim that begins at the index's start walks over all of them: 45,000 claims a second become
-//! 16,000 within ten seconds, and 5,000 beside a snapshot. So a claim begins where the last one ended, and only now
+//! from taking them. A claim that begins at the index's start walks over all of them, ever more slowly. So a claim begins where the last one ended, and only now
 //! and then at the start, for what became visible late or came due out of order.
 
 use std::collections::HashMap;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 use super::moment::Moment;
 
 /// Shortest time between two looks from the start.
-const FULL: Duration = Duration::from_secs(2);
+pub(super) const FULL: Duration = Duration::from_secs(2);
 /// A look from the start takes at most this share of the time.
 const FULL_SHARE: u32 = 20;
 /// While there is no backlog, claims reach so far back, in milliseconds: a transaction that took longer to commit is
@@ -79,6 +78,13 @@ impl Watermarks {
                 *lane = latest.map_or(*lane, |latest| latest.max(*lane));
             }
             mark.backlog = backlog;
+        }
+    }
+
+    /// The next look is from the start again.
+    pub(super) fn look_again(&self, destination: &str) {
+        if let Some(mark) = self.marks().get_mut(destination) {
+            mark.next_full = None;
         }
     }
 
