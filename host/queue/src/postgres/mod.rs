@@ -11,7 +11,8 @@
 //!
 //! *Invariant:* hosts never talk to each other. A lease's token in the row is all that keeps them apart.
 //!
-//! *Invariant:* every call ends within its patience, whatever the network does.
+//! *Invariant:* every statement ends within its patience, whatever the network does, and so does the whole of a call
+//! that somebody outside waits for.
 
 mod fault;
 mod intake;
@@ -45,7 +46,7 @@ use crate::{
 
 /// Longest time of a call that somebody outside waits for.
 const PATIENCE: Duration = Duration::from_millis(1_900);
-/// Longest time of a call of the dispatcher: giving up on one that still takes effect costs a lease.
+/// Longest time of a statement of the dispatcher: giving up on one that still takes effect costs a lease.
 const LONG_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a call is tried again at once, because it met another or its connection was cut.
 const TRIES: u32 = 5;
@@ -113,7 +114,8 @@ impl PostgresQueue {
 #[async_trait]
 impl Queue for PostgresQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
-        self.enqueue_all(&batch).await
+        let enqueued = tokio::time::timeout(PATIENCE, self.enqueue_all(&batch)).await;
+        enqueued.unwrap_or_else(|_elapsed| Err(fault::timed_out()))
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {

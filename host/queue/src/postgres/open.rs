@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::{fault, schema, sql};
 
@@ -15,10 +15,13 @@ const ACQUIRE: Duration = Duration::from_millis(1_500);
 /// A connection that was idle for longer is asked whether it still is one, before anything depends on it.
 const PING_AFTER: Duration = Duration::from_secs(1);
 
+/// How long the first connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// `FOR UPDATE SKIP LOCKED` in claims. Without it several hosts on one destination claim at half the rate, and
+    /// `FOR UPDATE SKIP LOCKED` in claims. Without it hosts that claim from one destination wait for each other, and
     /// PostgreSQL-compatible engines that lack or botch it can be used: the recheck in the claim keeps it right.
     pub skip_locked: bool,
 }
@@ -57,24 +60,17 @@ impl OpenError {
     }
 }
 
-/// Connects, refuses a replica, and brings the schema up to date.
+/// Connects, refuses a replica, and brings the schema up to date. A migration takes the time that it takes; all else
+/// is bounded.
 pub(super) async fn open(url: &str) -> Result<PgPool, OpenError> {
     let options = options(url)?;
-    let failed = |error: sqlx::Error| OpenError::of(&error);
-    let connecting = tokio::time::timeout(CONNECT, options.connect());
-    let mut connection = match connecting.await {
-        Ok(connected) => connected.map_err(failed)?,
+    let mut connection = match tokio::time::timeout(CONNECT, connect(&options)).await {
+        Ok(connected) => connected?,
         Err(_elapsed) => return Err(OpenError::of(&sqlx::Error::PoolTimedOut)),
     };
-    let replica: bool =
-        sqlx::query_scalar(sql::IS_REPLICA).fetch_one(&mut connection).await.map_err(failed)?;
-    if replica {
-        let told =
-            "PostgreSQL is a read-only replica or in recovery; name the primary in `database`";
-        return Err(OpenError::Unavailable(told.to_owned()));
-    }
     schema::migrate(&mut connection).await?;
-    drop(connection);
+    // What it was for is done: a farewell that fails changes nothing.
+    drop(connection.close().await);
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE)
@@ -84,14 +80,25 @@ pub(super) async fn open(url: &str) -> Result<PgPool, OpenError> {
                 if idle.idle_for < PING_AFTER {
                     return Ok(true);
                 }
-                sqlx::Connection::ping(connection).await.map(|()| true)
+                connection.ping().await.map(|()| true)
             })
         });
     Ok(pool.connect_lazy_with(options))
 }
 
-/// How long the first connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
+/// A connection to a server that takes writes.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    let failed = |error: sqlx::Error| OpenError::of(&error);
+    let mut connection = options.connect().await.map_err(failed)?;
+    let replica: bool =
+        sqlx::query_scalar(sql::IS_REPLICA).fetch_one(&mut connection).await.map_err(failed)?;
+    if replica {
+        let told =
+            "PostgreSQL is a read-only replica or in recovery; name the primary in `database`";
+        return Err(OpenError::Unavailable(told.to_owned()));
+    }
+    Ok(connection)
+}
 
 fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     // sqlx's own error does not repeat the URL, so neither its password.

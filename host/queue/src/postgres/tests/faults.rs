@@ -81,7 +81,7 @@ async fn after_a_crash_of_the_server_calls_succeed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_answer_is_unavailable_within_two_seconds() {
+async fn a_server_that_does_not_answer_is_unavailable_and_comes_back() {
     let Some(cluster) = own() else { return };
     let queue = PostgresQueue::open(&cluster.url(), PostgresOptions::default()).await.unwrap();
     queue.enqueue(vec![item(&["slack"])]).await.unwrap();
@@ -89,7 +89,8 @@ async fn a_server_that_does_not_answer_is_unavailable_within_two_seconds() {
     let start = Instant::now();
     let error = queue.enqueue(vec![item(&["slack"])]).await.unwrap_err();
     assert!(matches!(error, QueueError::Unavailable(_)), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // Of a connect, too, the end is known.
+    assert!(refused(&cluster.url()).await.contains("gave no connection in time"));
     cluster.resume().unwrap();
     while queue.size().await.is_err() {
         assert!(start.elapsed().as_secs() < 30);
