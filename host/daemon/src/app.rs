@@ -13,7 +13,7 @@ use postrider_sandbox::{Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -34,8 +34,10 @@ const API_GRACE: Duration = Duration::from_secs(2);
 /// meanwhile waits for its destination.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// First and longest wait for a database that is not there, each with a line in the log.
-const DATABASE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Wait before the next try to open a database that is not there at the start.
+const DATABASE_WAIT: Duration = Duration::from_secs(1);
+/// Shortest time between two lines in the log about it.
+const DATABASE_SAY_AGAIN: Duration = Duration::from_secs(15);
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub async fn serve(config: Config, sources: Sources) -> Result<()> {
@@ -44,10 +46,6 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let host = HostId(new_identity());
     create_directory(&config.data_dir)?;
     create_directory(&config.plugins_dir)?;
-    let embedded = match &config.database {
-        Database::Sqlite(path) => Some(open_sqlite(path).await?),
-        Database::Postgres(_) => None,
-    };
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; is another postrider running? choose another --listen",
@@ -58,13 +56,9 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     // From now on callers are told to come back, rather than refused.
     let gate = Gate::default();
     let mut serving = tokio::spawn(serve_api(listener, gate.router(), stop.clone()));
-    let queue = match (embedded, &config.database) {
-        (Some(queue), _) => queue,
-        (None, Database::Postgres(url)) => tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            opened = open_postgres(url, &gate) => opened?,
-        },
-        (None, Database::Sqlite(path)) => open_sqlite(path).await?,
+    let queue = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        opened = open_queue(&config.database, &gate) => opened?,
     };
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: config.data_dir.join("cache"),
@@ -152,26 +146,33 @@ async fn serve_api(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
-async fn open_sqlite(path: &Path) -> Result<Arc<dyn Queue>> {
-    if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        create_directory(directory)?;
+async fn open_queue(database: &Database, gate: &Gate) -> Result<Arc<dyn Queue>> {
+    match database {
+        Database::Sqlite(path) => {
+            if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+                create_directory(directory)?;
+            }
+            Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
+        }
+        Database::Postgres(url) => Ok(Arc::new(open_postgres(url, gate).await?)),
     }
-    Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
 }
 
 /// Tries until the database is there: a daemon that starts before its database, or while it restarts, needs nobody.
-async fn open_postgres(url: &str, gate: &Gate) -> Result<Arc<dyn Queue>> {
-    let (mut wait, longest) = DATABASE_WAIT;
+async fn open_postgres(url: &str, gate: &Gate) -> Result<PostgresQueue> {
+    let mut said: Option<Instant> = None;
     loop {
         let error = match PostgresQueue::open(url, PostgresOptions::default()).await {
-            Ok(queue) => return Ok(Arc::new(queue)),
+            Ok(queue) => return Ok(queue),
             Err(error) if error.may_pass() => error,
             Err(error) => return Err(error.into()),
         };
-        tracing::error!(%error, "the database cannot be used yet; trying again in {wait:?}");
+        if said.is_none_or(|at| at.elapsed() >= DATABASE_SAY_AGAIN) {
+            said = Some(Instant::now());
+            tracing::error!(%error, "the database cannot be used yet; postrider tries on");
+        }
         gate.explain(format!("postrider waits for its database: {error}"));
-        sleep(wait).await;
-        wait = (wait * 2).min(longest);
+        sleep(DATABASE_WAIT).await;
     }
 }
 

@@ -1,12 +1,14 @@
 //! Two daemons on one PostgreSQL.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use postrider_test_postgres::{Cluster, Settings};
 use postrider_tests::daemon::{Daemon, House, http};
 use postrider_tests::receiver::Receiver;
 use serde_json::json;
+use tokio::time::interval;
 
 use crate::hooked;
 
@@ -14,10 +16,14 @@ const CONCURRENCY: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start(house: &House, cluster: &Cluster) -> Daemon {
+    start_at(house, cluster, "127.0.0.1:0").await
+}
+
+async fn start_at(house: &House, cluster: &Cluster, listen: &str) -> Daemon {
     let mut command = house.command();
     // The shortest lease, so that what a killed host held is due again within the test.
     command.env("POSTRIDER_LEASE", "3s").env("POSTRIDER_DATABASE", cluster.url());
-    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    command.args(["serve", "--listen", listen]);
     house.start_command(command).await
 }
 
@@ -50,15 +56,13 @@ async fn a_host_that_is_killed_leaves_its_work_to_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_waits_for_its_database_and_says_so() {
+async fn while_the_database_is_away_callers_are_told_and_then_it_goes_on() {
     let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
     let receiver = Receiver::ok().await;
     let house = hooked(&receiver, "");
     let daemon = start(&house, &cluster).await;
     cluster.stop().unwrap();
-    let body = json!({"type": "x"}).to_string();
-    let refused = http().post(format!("{}/v1/notifications", daemon.url())).body(body);
-    let refused = refused.send().await.unwrap();
+    let refused = offer(daemon.url()).await.unwrap();
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     cluster.start_again().unwrap();
@@ -66,4 +70,36 @@ async fn a_daemon_waits_for_its_database_and_says_so() {
     daemon.enqueue(&json!({"type": "x"})).await;
     receiver.until(1, PATIENCE).await;
     assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_starts_before_its_database() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
+    cluster.stop().unwrap();
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let url = format!("http://{free}");
+    let told = async {
+        let mut ticks = interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            let Ok(refused) = offer(&url).await else { continue };
+            assert_eq!(refused.status(), 503);
+            let text = refused.text().await.unwrap();
+            if text.contains("waits for its database: PostgreSQL cannot be reached") {
+                return cluster.start_again().unwrap();
+            }
+        }
+    };
+    let (daemon, ()) = tokio::join!(start_at(&house, &cluster, &free), told);
+    daemon.line("the database cannot be used yet").await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    receiver.until(1, PATIENCE).await;
+    assert!(daemon.stop().await.success());
+}
+
+async fn offer(url: &str) -> reqwest::Result<reqwest::Response> {
+    let body = json!({"type": "x"}).to_string();
+    http().post(format!("{url}/v1/notifications")).body(body).send().await
 }

@@ -104,7 +104,7 @@ fn conclude(
     let settlement =
         settle::settle(&sent.outcome, &standing, &entry.spec.policy, (shared.options.dice)());
     say(lease, &sent.outcome, &settlement);
-    let dead = matches!(settlement, Settlement::Dead { .. });
+    let dead = settlement.is_death();
     Settle {
         key: lease.key,
         settlement,
