@@ -62,10 +62,14 @@ async fn apply(
     tx.commit().await
 }
 
-/// Two hosts at the same step: its version, or an object of the same name, is there already.
+/// Two hosts at the same step: its version, or an object of the same name, is there already. The server finds it at
+/// the table, or at the row type that goes with each.
 fn met_another(error: &sqlx::Error) -> bool {
     const DUPLICATE_TABLE: &str = "42P07";
-    fault::is_collision(error) || fault::sqlstate(error).is_some_and(|at| at == DUPLICATE_TABLE)
+    const DUPLICATE_OBJECT: &str = "42710";
+    fault::is_collision(error)
+        || fault::sqlstate(error)
+            .is_some_and(|at| [DUPLICATE_TABLE, DUPLICATE_OBJECT].contains(&&*at))
 }
 
 #[cfg(test)]
