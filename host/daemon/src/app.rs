@@ -58,7 +58,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let mut serving = tokio::spawn(serve_api(listener, gate.router(), stop.clone()));
     let queue = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        opened = open_queue(&config.database, &gate) => opened?,
+        opened = open_queue(&config, host, &gate) => opened?,
     };
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: config.data_dir.join("cache"),
@@ -146,23 +146,27 @@ async fn serve_api(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
-async fn open_queue(database: &Database, gate: &Gate) -> Result<Arc<dyn Queue>> {
-    match database {
+async fn open_queue(config: &Config, host: HostId, gate: &Gate) -> Result<Arc<dyn Queue>> {
+    match &config.database {
         Database::Sqlite(path) => {
             if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
                 create_directory(directory)?;
             }
             Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
         }
-        Database::Postgres(url) => Ok(Arc::new(open_postgres(url, gate).await?)),
+        Database::Postgres(url) => {
+            let listen_notify = config.listen_notify.then_some(host);
+            let options = PostgresOptions { listen_notify, ..PostgresOptions::default() };
+            Ok(Arc::new(open_postgres(url, options, gate).await?))
+        }
     }
 }
 
 /// Tries until the database is there: a daemon that starts before its database, or while it restarts, needs nobody.
-async fn open_postgres(url: &str, gate: &Gate) -> Result<PostgresQueue> {
+async fn open_postgres(url: &str, options: PostgresOptions, gate: &Gate) -> Result<PostgresQueue> {
     let mut said: Option<Instant> = None;
     loop {
-        let error = match PostgresQueue::open(url, PostgresOptions::default()).await {
+        let error = match PostgresQueue::open(url, options.clone()).await {
             Ok(queue) => return Ok(queue),
             Err(error) if error.may_pass() => error,
             Err(error) => return Err(error.into()),

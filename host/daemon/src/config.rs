@@ -21,6 +21,8 @@ pub struct Config {
     /// Where people drop modules and destinations.
     pub plugins_dir: PathBuf,
     pub database: Database,
+    /// Whether hosts on PostgreSQL tell each other of work by `NOTIFY`, besides polling.
+    pub listen_notify: bool,
     pub listen: SocketAddr,
     pub log_format: LogFormat,
     /// `tracing-subscriber` filter, such as `info` or `postrider=debug`.
@@ -78,30 +80,33 @@ pub struct Flags {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Layer {
-    data_dir: Option<Text>,
-    plugins_dir: Option<Text>,
-    database: Option<Text>,
-    listen: Option<Text>,
-    log_format: Option<Text>,
-    log_level: Option<Text>,
-    grace: Option<Text>,
-    lease: Option<Text>,
-    max_body: Option<Text>,
-    orphan_after: Option<Text>,
+    data_dir: Option<Value>,
+    plugins_dir: Option<Value>,
+    database: Option<Value>,
+    listen_notify: Option<Value>,
+    listen: Option<Value>,
+    log_format: Option<Value>,
+    log_level: Option<Value>,
+    grace: Option<Value>,
+    lease: Option<Value>,
+    max_body: Option<Value>,
+    orphan_after: Option<Value>,
 }
 
-/// A setting that TOML may hold as text or as a number.
+/// A setting that TOML may hold as text, as a number or as a switch.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a text or a whole number")]
-enum Text {
+#[serde(untagged, expecting = "a text, a whole number, true or false")]
+enum Value {
     Text(String),
     Number(i64),
+    Switch(bool),
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "data_dir",
     "plugins_dir",
     "database",
+    "listen_notify",
     "listen",
     "log_format",
     "log_level",
@@ -132,6 +137,7 @@ struct Draft {
     data_dir: Option<PathBuf>,
     plugins_dir: Option<PathBuf>,
     database: Option<Database>,
+    listen_notify: Option<bool>,
     listen: Option<SocketAddr>,
     log_format: Option<LogFormat>,
     log_level: Option<String>,
@@ -153,6 +159,7 @@ impl Draft {
             layer.data_dir,
             layer.plugins_dir,
             layer.database,
+            layer.listen_notify,
             layer.listen,
             layer.log_format,
             layer.log_level,
@@ -164,8 +171,9 @@ impl Draft {
         for (key, value) in KEYS.into_iter().zip(given) {
             let value = match value {
                 None => continue,
-                Some(Text::Text(text)) => text,
-                Some(Text::Number(number)) => number.to_string(),
+                Some(Value::Text(text)) => text,
+                Some(Value::Number(number)) => number.to_string(),
+                Some(Value::Switch(on)) => on.to_string(),
             };
             self.set(key, &value, &source)?;
         }
@@ -217,6 +225,7 @@ impl Draft {
             "data_dir" => self.data_dir = Some(directory(value)?),
             "plugins_dir" => self.plugins_dir = Some(directory(value)?),
             "database" => self.database = Some(Database::parse(value)?),
+            "listen_notify" => self.listen_notify = Some(switch(value)?),
             "listen" => self.listen = Some(listen(value)?),
             "log_format" => self.log_format = Some(LogFormat::parse(value)?),
             "log_level" => self.log_level = Some(level(value)?),
@@ -237,6 +246,7 @@ impl Draft {
                 .database
                 .unwrap_or_else(|| Database::Sqlite(data_dir.join("postrider.db"))),
             data_dir,
+            listen_notify: self.listen_notify.unwrap_or(false),
             listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7411))),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             log_level: self.log_level.unwrap_or_else(|| "info".to_owned()),
@@ -320,6 +330,10 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
         ));
     }
     Ok(address)
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_any| format!("\"{text}\" is no switch; write true or false"))
 }
 
 fn level(text: &str) -> Result<String, String> {
@@ -417,7 +431,22 @@ mod tests {
         let (_dir, flags) = file("listen = [1]");
         let error = refused(&flags, &[]);
         assert!(error.contains("line 1: "), "{error}");
-        assert!(error.contains("a text or a whole number"), "{error}");
+        assert!(error.contains("a text, a whole number, true or false"), "{error}");
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        let on = |text: &str| {
+            let (_dir, flags) = file(text);
+            Config::load(&flags, &[]).map(|config| config.listen_notify)
+        };
+        assert!(!on("").unwrap());
+        assert!(on("listen_notify = true").unwrap());
+        let error = on("listen_notify = 'yes'").unwrap_err().to_string();
+        assert!(
+            error.ends_with("listen_notify: \"yes\" is no switch; write true or false"),
+            "{error}"
+        );
     }
 
     #[test]

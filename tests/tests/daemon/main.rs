@@ -3,12 +3,14 @@
 //! - `way`: one notification, all the way; fallbacks; the commands.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
+//! - `outbox`: the examples of producers that insert by SQL.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `shutdown`: signals at every wait.
 //! - `refusals`: bad settings, files and bodies, each with its text.
 
 mod crash;
 mod hosts;
+mod outbox;
 mod refusals;
 mod reload;
 mod shutdown;

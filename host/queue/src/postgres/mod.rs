@@ -4,12 +4,13 @@
 //! - `intake`, `leases`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `sql`: every statement.
 //! - `watermark`: where claims begin to look.
+//! - `words`: telling other hosts of work, an option.
 //! - `rows`, `moment`: from rows to types.
 //!
 //! Every verb is one statement and so one transaction, but for a settlement with a handover: there, and only there,
 //! a transaction runs in a task of its own, because a dropped one would poison its connection.
 //!
-//! *Invariant:* hosts never talk to each other. A lease's token in the row is all that keeps them apart.
+//! *Invariant:* nothing that hosts tell each other matters. A lease's token in the row is all that keeps them apart.
 //!
 //! *Invariant:* every statement ends within its patience, whatever the network does, and so does the whole of a call
 //! that somebody outside waits for.
@@ -26,6 +27,7 @@ mod sql;
 mod tests;
 mod upkeep;
 mod watermark;
+mod words;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -38,6 +40,7 @@ use sqlx::postgres::{PgPool, PgRow};
 
 pub use self::open::{OpenError, PostgresOptions};
 use self::watermark::Watermarks;
+use self::words::Words;
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
     Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
@@ -57,6 +60,7 @@ pub struct PostgresQueue {
     pool: PgPool,
     options: PostgresOptions,
     marks: Watermarks,
+    words: Option<Words>,
 }
 
 /// Whether a call whose connection was cut may be sent again: it has no effect the second time.
@@ -70,7 +74,15 @@ impl PostgresQueue {
     /// Connects to `url`, such as `postgres://user:password@host/database`, and brings the schema up to date.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, OpenError> {
         let pool = open::open(url).await?;
-        Ok(Self { pool, options, marks: Watermarks::default() })
+        let words = options.listen_notify.map(|host| Words::start(&pool, host));
+        Ok(Self { pool, options, marks: Watermarks::default(), words })
+    }
+
+    /// Tells other hosts of `work` pieces of work, if there are any and somebody is to be told.
+    fn tell(&self, work: u64) {
+        if let Some(words) = self.words.as_ref().filter(|_| work > 0) {
+            words.say();
+        }
     }
 
     /// Runs `call` within `patience`, again where it met another's.
@@ -115,7 +127,9 @@ impl PostgresQueue {
 impl Queue for PostgresQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         let enqueued = tokio::time::timeout(PATIENCE, self.enqueue_all(&batch)).await;
-        enqueued.unwrap_or_else(|_elapsed| Err(fault::timed_out()))
+        let enqueued = enqueued.unwrap_or_else(|_elapsed| Err(fault::timed_out()))?;
+        self.tell(enqueued.iter().map(deliveries_made).sum());
+        Ok(enqueued)
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
@@ -125,7 +139,9 @@ impl Queue for PostgresQueue {
     }
 
     async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
-        self.fan_out_all(&routes).await
+        let made = self.fan_out_all(&routes).await?;
+        self.tell(made);
+        Ok(made)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
@@ -145,7 +161,9 @@ impl Queue for PostgresQueue {
     }
 
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
-        self.redeliver_all(ids).await
+        let hastened = self.redeliver_all(ids).await?;
+        self.tell(hastened);
+        Ok(hastened)
     }
 
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
@@ -158,6 +176,13 @@ impl Queue for PostgresQueue {
 
     fn shared(&self) -> bool {
         true
+    }
+
+    async fn wait_for_work(&self) {
+        match &self.words {
+            Some(words) => words.hear().await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn size(&self) -> Result<u64, QueueError> {
@@ -251,7 +276,17 @@ impl Queue for PostgresQueue {
     }
 
     async fn close(&self) {
+        if let Some(words) = &self.words {
+            words.stop();
+        }
         self.pool.close().await;
+    }
+}
+
+fn deliveries_made(enqueued: &Enqueued) -> u64 {
+    match enqueued {
+        Enqueued::Stored { deliveries, .. } => u64::from(*deliveries),
+        Enqueued::Existing { .. } | Enqueued::Conflict { .. } => 0,
     }
 }
 

@@ -404,6 +404,13 @@ pub(super) const STATE_SET_AT: &str = "UPDATE state SET value = $3, \
 /// $1: destination, $2: key.
 pub(super) const STATE_REMOVE: &str = "DELETE FROM state WHERE destination = $1 AND key = $2";
 
+// ---- word to other hosts -------------------------------------------------------------------------------------
+
+pub(super) const WORK_CHANNEL: &str = "postrider_work";
+/// $1: who says it.
+pub(super) const SAY: &str = "SELECT pg_notify('postrider_work', $1)";
+pub(super) const PING: &str = "SELECT 1";
+
 // ---- opening -------------------------------------------------------------------------------------------------
 
 pub(super) const IS_REPLICA: &str =
@@ -455,6 +462,8 @@ pub(super) const ALL: &[&str] = &[
     STATE_SET_NEW,
     STATE_SET_AT,
     STATE_REMOVE,
+    SAY,
+    PING,
     IS_REPLICA,
     SCHEMA_KNOWN,
     SCHEMA_TABLE,

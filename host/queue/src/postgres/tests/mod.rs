@@ -3,6 +3,7 @@
 mod faults;
 mod hosts;
 mod statements;
+mod words;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,7 +22,9 @@ mod without_skip_locked {
     use super::*;
 
     async fn stage() -> Option<Stage> {
-        PostgresStand::new()?.stage(PostgresOptions { skip_locked: false }).await
+        PostgresStand::new()?
+            .stage(PostgresOptions { skip_locked: false, ..PostgresOptions::default() })
+            .await
     }
 
     conformance! { stage, leases:

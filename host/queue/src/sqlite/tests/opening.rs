@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sqlx::Executor;
+use sqlx::{Connection as _, Executor};
 
 use super::{SqliteStand, producer};
 use crate::Queue;
