@@ -3,6 +3,7 @@
 //! - `way`: one notification, all the way; fallbacks; the commands.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
+//! - `ingest`: formats that other systems speak, sent by them.
 //! - `outbox`: the examples of producers that insert by SQL.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `shutdown`: signals at every wait.
@@ -10,11 +11,14 @@
 
 mod crash;
 mod hosts;
+mod ingest;
 mod outbox;
 mod refusals;
 mod reload;
 mod shutdown;
 mod way;
+
+use std::process::Command;
 
 use postrider_tests::daemon::House;
 use postrider_tests::receiver::Receiver;
@@ -32,4 +36,23 @@ fn hook(receiver: &Receiver, more: &str) -> String {
     format!(
         "plugin = \"webhook\"\nallow = [\"{origin}\"]\nallow_private = true\nconfig.url = \"{origin}/hook\"\n{more}\n"
     )
+}
+
+/// Runs another program to its end and answers what it wrote.
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// Whether a program that a test wants runs here.
+#[expect(clippy::print_stderr, reason = "what is skipped is said loudly")]
+fn there(program: &str, arguments: &[&str]) -> bool {
+    let found = Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success());
+    if !found {
+        eprintln!("SKIPPED: `{program} {}` does not run here", arguments.join(" "));
+    }
+    found
 }

@@ -1,5 +1,5 @@
 //! The examples of producers, as their readme runs them.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail and skip loudly")]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use postrider_tests::daemon::{Daemon, House};
 use postrider_tests::receiver::Receiver;
 use serde_json::Value;
 
-use crate::hooked;
+use crate::{hooked, run, there};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -18,27 +18,11 @@ fn example(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/outbox").join(file)
 }
 
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
-
 /// Pays orders 17 to 18 with the Python example, the first of them again.
 fn pay(database: &str) {
     let producer = example("producer.py");
     let said = run(Command::new("python3").arg(producer).args([database, "17", "18", "17"]));
     assert_eq!(said, "order 17 is paid\norder 18 is paid\norder 17 is paid\n");
-}
-
-/// Whether a command runs here; says so loudly if not.
-fn there(program: &str, arguments: &[&str]) -> bool {
-    let found = Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success());
-    if !found {
-        eprintln!("SKIPPED: `{program} {}` does not run here", arguments.join(" "));
-    }
-    found
 }
 
 async fn subjects(daemon: &Daemon, receiver: &Receiver, count: usize) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The HTTP API, version 1.
 //!
 //! - [`notifications`]: taking them in, and looking at them.
+//! - [`ingest`]: formats that other systems speak.
 //! - [`deliveries`]: where they stand, with every attempt.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
@@ -13,6 +14,7 @@ pub mod deliveries;
 pub mod extract;
 pub mod gate;
 pub mod guard;
+pub mod ingest;
 pub mod notifications;
 pub mod problem;
 pub mod registry;
@@ -21,7 +23,7 @@ pub mod view;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use postrider_queue::Queue;
@@ -53,6 +55,9 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/notifications", get(notifications::list).post(notifications::create))
         .route("/v1/notifications/{id}", get(notifications::show))
+        .route("/v1/cloudevents", post(ingest::cloudevents::create))
+        .route("/v1/alertmanager", post(ingest::alertmanager::create))
+        .route("/v1/notify", post(ingest::notify::create))
         .route("/v1/deliveries", get(deliveries::list))
         .route("/v1/deliveries/{id}", get(deliveries::show))
         .route("/v1/plugins", get(registry::plugins))

@@ -112,7 +112,8 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Box<RawVal
 /// What is read and dropped of a body that is too large, so that its sender is still there for the answer.
 const DRAIN: usize = 16 << 20;
 
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// The whole body, unless it is larger than `limit` bytes.
+pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let broken =
