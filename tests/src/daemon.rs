@@ -5,6 +5,7 @@
     reason = "for tests only: a daemon that does not start ends its test"
 )]
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -73,6 +74,17 @@ impl House {
         std::fs::rename(beside, self.plugins().join(file)).unwrap();
     }
 
+    /// Takes what another house's daemon has compiled. Before the first start.
+    pub fn take_compiled(&self, other: &Self) {
+        let of = |house: &Self| house.path().join("data/cache");
+        // The cache takes a directory that is its owner's only.
+        std::fs::DirBuilder::new().mode(0o700).create(of(self)).unwrap();
+        for file in std::fs::read_dir(of(other)).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), of(self).join(file.file_name())).unwrap();
+        }
+    }
+
     /// A command of the daemon's binary in this house, without settings from outside.
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary());
@@ -123,6 +135,13 @@ impl House {
 impl Daemon {
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its identity, as the attempts name it.
+    pub fn host(&self) -> String {
+        let log = self.log();
+        let named = log.iter().find_map(|line| line.split_once(" host="));
+        named.unwrap().1.split(' ').next().unwrap().to_owned()
     }
 
     pub fn pid(&self) -> u32 {

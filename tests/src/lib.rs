@@ -2,8 +2,12 @@
 //!
 //! - [`modules`]: guests, built when first asked for.
 //! - [`receiver`]: an HTTP receiver that answers, hangs, floods or breaks off.
+//! - [`proxy`]: a network between a daemon and its database that fails.
+//! - [`dice`]: chance that can be repeated.
 //! - [`daemon`]: the real daemon, in a directory of its own.
 
 pub mod daemon;
+pub mod dice;
 pub mod modules;
+pub mod proxy;
 pub mod receiver;

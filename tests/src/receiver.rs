@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What the receiver does with a request.
 #[derive(Clone)]
 pub enum Behaviour {
     /// Answers and keeps the connection.
     Answer(String),
+    /// The same, once it is told `true`.
+    Hold(watch::Receiver<bool>, String),
     /// Reads and says nothing.
     Hang,
     /// Promises more than it sends.
@@ -31,7 +33,7 @@ pub enum Behaviour {
     EndlessHead,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Received {
     pub line: String,
     pub headers: Vec<(String, String)>,
@@ -46,6 +48,8 @@ pub struct Receiver {
     arrival: Arc<Notify>,
     /// How many different `webhook-id` headers came.
     distinct: Arc<Mutex<HashSet<String>>>,
+    /// Requests' heads are not kept: there are very many.
+    bodies_only: bool,
 }
 
 /// An answer of this status, with header lines that each end in a line break.
@@ -58,6 +62,10 @@ pub fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
 
 impl Receiver {
     pub async fn start(behaviour: Behaviour) -> Self {
+        Self::start_keeping(behaviour, false).await
+    }
+
+    async fn start_keeping(behaviour: Behaviour, bodies_only: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver = Self {
             address: listener.local_addr().unwrap(),
@@ -65,6 +73,7 @@ impl Receiver {
             connections: Arc::default(),
             arrival: Arc::default(),
             distinct: Arc::default(),
+            bodies_only,
         };
         let serving = receiver.clone();
         tokio::spawn(async move {
@@ -79,6 +88,18 @@ impl Receiver {
 
     pub async fn ok() -> Self {
         Self::start(answer("200 OK", "", "thanks")).await
+    }
+
+    /// One for very many requests, of which it keeps the bodies only.
+    pub async fn of_many() -> Self {
+        Self::start_keeping(answer("200 OK", "", ""), true).await
+    }
+
+    /// One that takes requests, and answers them when it is told `true`.
+    pub async fn holding() -> (Self, watch::Sender<bool>) {
+        let (tell, told) = watch::channel(false);
+        let text = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned();
+        (Self::start(Behaviour::Hold(told, text)).await, tell)
     }
 
     pub fn origin(&self) -> String {
@@ -104,7 +125,7 @@ impl Receiver {
     /// # Panics
     /// After `patience`.
     pub async fn until(&self, count: usize, patience: Duration) {
-        let came = || self.distinct.lock().unwrap().len();
+        let came = || self.distinct();
         let enough = async {
             loop {
                 let arrival = self.arrival.notified();
@@ -116,6 +137,11 @@ impl Receiver {
         };
         let timely = tokio::time::timeout(patience, enough).await.is_ok();
         assert!(timely, "{} notifications came, {count} were expected", came());
+    }
+
+    /// How many different `webhook-id` headers have come.
+    pub fn distinct(&self) -> usize {
+        self.distinct.lock().unwrap().len()
     }
 
     pub fn connections(&self) -> usize {
@@ -132,13 +158,22 @@ impl Receiver {
     }
 
     async fn serve(&self, mut stream: TcpStream, behaviour: Behaviour) {
-        while let Some(received) = read(&mut stream).await {
+        while let Some(mut received) = read(&mut stream).await {
             let id = received.header("webhook-id").map(str::to_owned);
+            if self.bodies_only {
+                received = Received { body: received.body, ..Received::default() };
+            }
             self.distinct.lock().unwrap().extend(id);
             self.received.lock().unwrap().push(received);
             self.arrival.notify_waiters();
             let written = match &behaviour {
                 Behaviour::Answer(text) => stream.write_all(text.as_bytes()).await,
+                Behaviour::Hold(told, text) => {
+                    let mut told = told.clone();
+                    // Also when the test has ended.
+                    told.wait_for(|told| *told).await.map(drop).ok();
+                    stream.write_all(text.as_bytes()).await
+                }
                 Behaviour::Hang => std::future::pending().await,
                 Behaviour::BreakOff => {
                     let _cut = stream

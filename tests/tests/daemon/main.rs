@@ -5,17 +5,22 @@
 //! - `hosts`: two daemons on one PostgreSQL.
 //! - `ingest`: formats that other systems speak, sent by them.
 //! - `outbox`: the examples of producers that insert by SQL.
+//! - `storm`: hosts are killed at random under load.
+//! - `fleet`, `books`: several hosts, and the audit of what they did.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `shutdown`: signals at every wait.
 //! - `refusals`: bad settings, files and bodies, each with its text.
 
+mod books;
 mod crash;
+mod fleet;
 mod hosts;
 mod ingest;
 mod outbox;
 mod refusals;
 mod reload;
 mod shutdown;
+mod storm;
 mod way;
 
 use std::process::Command;
