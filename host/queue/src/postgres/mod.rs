@@ -3,6 +3,7 @@
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
 //! - `intake`, `leases`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `sql`: every statement.
+//! - `doubt`: connections that no longer answer.
 //! - `watermark`: where claims begin to look.
 //! - `words`: telling other hosts of work, an option.
 //! - `rows`, `moment`: from rows to types.
@@ -15,6 +16,7 @@
 //! *Invariant:* every statement ends within its patience, whatever the network does, and so does the whole of a call
 //! that somebody outside waits for.
 
+mod doubt;
 mod fault;
 mod intake;
 mod leases;
@@ -31,6 +33,7 @@ mod words;
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +41,7 @@ use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, NotificationI
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
+use self::doubt::Doubt;
 pub use self::open::{OpenError, PostgresOptions};
 use self::watermark::Watermarks;
 use self::words::Words;
@@ -61,6 +65,7 @@ pub struct PostgresQueue {
     options: PostgresOptions,
     marks: Watermarks,
     words: Option<Words>,
+    doubt: Doubt,
 }
 
 /// Whether a call whose connection was cut may be sent again: it has no effect the second time.
@@ -73,9 +78,10 @@ enum Again {
 impl PostgresQueue {
     /// Connects to `url`, such as `postgres://user:password@host/database`, and brings the schema up to date.
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, OpenError> {
-        let pool = open::open(url).await?;
+        let doubt = Doubt::default();
+        let pool = open::open(url, doubt.clone()).await?;
         let words = options.listen_notify.map(|host| Words::start(&pool, host));
-        Ok(Self { pool, options, marks: Watermarks::default(), words })
+        Ok(Self { pool, options, marks: Watermarks::default(), words, doubt })
     }
 
     /// Tells other hosts of `work` pieces of work, if there are any and somebody is to be told.
@@ -107,9 +113,12 @@ impl PostgresQueue {
                 }
             }
         };
-        tokio::time::timeout(patience, tries)
-            .await
-            .unwrap_or_else(|_elapsed| Err(fault::timed_out()))
+        let call = pin!(tokio::time::timeout(patience, tries));
+        // After it, so that it is dropped before it.
+        let under_way = self.doubt.under_way();
+        let Ok(answer) = call.await else { return Err(fault::timed_out()) };
+        under_way.answered();
+        answer
     }
 
     async fn rows<T, F: Future<Output = Result<Vec<PgRow>, sqlx::Error>>>(
@@ -279,7 +288,8 @@ impl Queue for PostgresQueue {
         if let Some(words) = &self.words {
             words.stop();
         }
-        self.pool.close().await;
+        // A connection that hangs is left to the end of the process.
+        drop(tokio::time::timeout(PATIENCE, self.pool.close()).await);
     }
 }
 

@@ -7,6 +7,7 @@ use postrider_core::HostId;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::doubt::{self, Doubt};
 use super::{fault, schema, sql};
 
 /// Connections of one host: the dispatcher's verbs overlap, and so do the API's callers.
@@ -66,7 +67,7 @@ impl OpenError {
 
 /// Connects, refuses a replica, and brings the schema up to date. A migration takes the time that it takes; all else
 /// is bounded.
-pub(super) async fn open(url: &str) -> Result<PgPool, OpenError> {
+pub(super) async fn open(url: &str, doubt: Doubt) -> Result<PgPool, OpenError> {
     let options = options(url)?;
     let mut connection = match tokio::time::timeout(CONNECT, connect(&options)).await {
         Ok(connected) => connected?,
@@ -81,11 +82,13 @@ pub(super) async fn open(url: &str) -> Result<PgPool, OpenError> {
         .test_before_acquire(false)
         .before_acquire(|connection, idle| {
             Box::pin(async move {
-                if idle.idle_for < PING_AFTER {
-                    return Ok(true);
-                }
-                connection.ping().await.map(|()| true)
+                // An error would be a line in the log for each.
+                Ok(idle.idle_for < PING_AFTER || doubt::answers(connection).await)
             })
+        })
+        .after_release(move |connection, _| {
+            let doubt = doubt.clone();
+            Box::pin(async move { Ok(doubt.keeps(connection).await) })
         });
     Ok(pool.connect_lazy_with(options))
 }
