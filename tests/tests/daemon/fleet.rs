@@ -46,28 +46,35 @@ impl Fleet {
         ports: Vec<u16>,
         receivers: [Receiver; 2],
     ) -> Self {
-        let houses: Vec<House> = ports.iter().map(|_| house(&receivers)).collect();
         let mut fleet = Self {
             cluster,
             receivers,
-            houses,
-            ports,
+            houses: Vec::new(),
+            ports: Vec::new(),
             hosts: Vec::new(),
             urls: Arc::default(),
             disturbed: BTreeSet::new(),
         };
-        for place in 0..fleet.ports.len() {
-            if let (Some(first), 1..) = (fleet.houses.first(), place) {
-                fleet.houses[place].take_compiled(first);
-            }
-            let host = fleet.launch(place).await;
-            fleet.urls.lock().unwrap().push(host.url().to_owned());
-            fleet.hosts.push(host);
-            if place == 0 {
-                books::open(&fleet.cluster);
-            }
+        for port in ports {
+            fleet.join(port).await;
         }
         fleet
+    }
+
+    /// Starts one more host, whose database is at `port`.
+    pub(crate) async fn join(&mut self, port: u16) {
+        let house = house(&self.receivers);
+        if let Some(first) = self.houses.first() {
+            house.take_compiled(first);
+        }
+        self.houses.push(house);
+        self.ports.push(port);
+        let host = self.launch(self.hosts.len()).await;
+        if self.hosts.is_empty() {
+            books::open(&self.cluster);
+        }
+        self.urls.lock().unwrap().push(host.url().to_owned());
+        self.hosts.push(host);
     }
 
     async fn launch(&self, place: usize) -> Daemon {

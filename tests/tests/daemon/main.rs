@@ -5,6 +5,7 @@
 //! - `hosts`: two daemons on one PostgreSQL.
 //! - `ingest`: formats that other systems speak, sent by them.
 //! - `outbox`: the examples of producers that insert by SQL.
+//! - `faults`: hosts stand still, their database crashes, their connections break.
 //! - `storm`: hosts are killed at random under load.
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
 //! - `reload`: modules and destinations that come, change, break and go.
@@ -13,6 +14,7 @@
 
 mod books;
 mod crash;
+mod faults;
 mod fleet;
 mod hosts;
 mod ingest;
