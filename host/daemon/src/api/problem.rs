@@ -1,5 +1,8 @@
 //! Errors as `application/problem+json` (RFC 9457): what is wrong, and which field.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postrider_core::notification::InvalidNotification;
@@ -9,6 +12,10 @@ use serde_json::json;
 /// Seconds after which a caller may try again while the queue is unavailable.
 const RETRY_AFTER: &str = "2";
 
+/// Shortest time between two lines in the log about requests that an unavailable queue did not serve: with the four a
+/// minute of the dispatcher they are six.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
 /// One answer that is no success.
 #[derive(Debug)]
 pub struct Problem {
@@ -16,6 +23,9 @@ pub struct Problem {
     detail: String,
     field: Option<String>,
 }
+
+/// Lets a line through at most every [`SAY_AGAIN`].
+struct Seldom(Mutex<Option<Instant>>);
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
@@ -57,7 +67,11 @@ impl From<QueueError> for Problem {
             QueueError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             QueueError::StateFull(_) | QueueError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        tracing::error!(%error, "a request could not be served");
+        // Its caller is told each time; the log only now and then that callers are.
+        static OUTAGE: Seldom = Seldom::new();
+        if status != StatusCode::SERVICE_UNAVAILABLE || OUTAGE.may_say(Instant::now()) {
+            tracing::error!(%error, "a request could not be served");
+        }
         Self::new(status, error.to_string())
     }
 }
@@ -65,5 +79,32 @@ impl From<QueueError> for Problem {
 impl From<InvalidNotification> for Problem {
     fn from(error: InvalidNotification) -> Self {
         Self::field(&error.field, &error.problem)
+    }
+}
+
+impl Seldom {
+    const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    fn may_say(&self, now: Instant) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_AGAIN);
+        if may {
+            *said = Some(now);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_said_twice_a_minute_however_many_ask() {
+        let (outage, start) = (Seldom::new(), Instant::now());
+        let asked = (0..60_000).map(|millisecond| start + Duration::from_millis(millisecond));
+        assert_eq!(asked.filter(|now| outage.may_say(*now)).count(), 2);
     }
 }
