@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result};
 use axum::Router;
 use jiff::Timestamp;
 use postrider_core::HostId;
-use postrider_queue::{PostgresOptions, PostgresQueue, Queue, SqliteOptions, SqliteQueue};
+use postrider_queue::{
+    PostgresOptions, PostgresQueue, Queue, QueueError, SqliteOptions, SqliteQueue,
+};
 use postrider_sandbox::{Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -85,8 +87,10 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     // Watched before the first look, so that nothing falls between.
     let watcher = Watcher::new(&config.plugins_dir);
     look_on_hangup(&watcher)?;
-    let complete =
-        reloader.recall().await.context("cannot read the destinations of the last run")?;
+    let complete = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        recalled = recall(&mut reloader, &gate) => recalled?,
+    };
     let (looked, first_look) = oneshot::channel();
     let mut reloading = tokio::spawn(reloader.run(watcher, stop.clone(), looked));
     tokio::select! {
@@ -164,18 +168,48 @@ async fn open_queue(config: &Config, host: HostId, gate: &Gate) -> Result<Arc<dy
 
 /// Tries until the database is there: a daemon that starts before its database, or while it restarts, needs nobody.
 async fn open_postgres(url: &str, options: PostgresOptions, gate: &Gate) -> Result<PostgresQueue> {
-    let mut said: Option<Instant> = None;
+    let mut patience = Patience::new(gate);
     loop {
-        let error = match PostgresQueue::open(url, options.clone()).await {
+        match PostgresQueue::open(url, options.clone()).await {
             Ok(queue) => return Ok(queue),
-            Err(error) if error.may_pass() => error,
+            Err(error) if error.may_pass() => patience.wait(&error).await,
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Tries until the destinations of the last run can be read: the database may go away again just after it was opened.
+async fn recall(reloader: &mut Reloader, gate: &Gate) -> Result<bool> {
+    let mut patience = Patience::new(gate);
+    loop {
+        let error = match reloader.recall().await {
+            Ok(complete) => return Ok(complete),
+            Err(error) => error,
         };
-        if said.is_none_or(|at| at.elapsed() >= DATABASE_SAY_AGAIN) {
-            said = Some(Instant::now());
+        match error.downcast_ref() {
+            Some(QueueError::Unavailable(reason)) => patience.wait(reason).await,
+            _ => return Err(error.context("cannot read the destinations of the last run")),
+        }
+    }
+}
+
+/// Waits for the database at the start, and says why: to callers always, in the log now and then.
+struct Patience<'a> {
+    gate: &'a Gate,
+    said: Option<Instant>,
+}
+
+impl<'a> Patience<'a> {
+    fn new(gate: &'a Gate) -> Self {
+        Self { gate, said: None }
+    }
+
+    async fn wait(&mut self, error: &(impl std::fmt::Display + Sync + ?Sized)) {
+        if self.said.is_none_or(|at| at.elapsed() >= DATABASE_SAY_AGAIN) {
+            self.said = Some(Instant::now());
             tracing::error!(%error, "the database cannot be used yet; postrider tries on");
         }
-        gate.explain(format!("postrider waits for its database: {error}"));
+        self.gate.explain(format!("postrider waits for its database: {error}"));
         sleep(DATABASE_WAIT).await;
     }
 }
