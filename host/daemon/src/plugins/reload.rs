@@ -582,8 +582,10 @@ impl Reloader {
             })
             .collect();
         if let Err(error) = self.queue.keep_destinations(&kept).await {
-            tracing::error!(%error, "the destinations could not be kept for a restart; trying again");
-            self.memory.unkept = true;
+            // Once: every look tries again, twelve times a minute.
+            if !std::mem::replace(&mut self.memory.unkept, true) {
+                tracing::error!(%error, "the destinations could not be kept for a restart; trying again");
+            }
             return;
         }
         self.memory.unkept = false;
