@@ -8,6 +8,7 @@ pub(super) const CANNOT_OPEN: i32 = 14;
 pub(super) const NOT_A_DATABASE: i32 = 26;
 const ERROR: i32 = 1;
 const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
 const TOO_BIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const MISMATCH: i32 = 20;
@@ -37,7 +38,15 @@ pub(super) fn describe(error: &sqlx::Error) -> QueueError {
     match error {
         sqlx::Error::PoolClosed => closed(),
         error if is_own(error) => QueueError::Corrupt(error.to_string()),
-        error => QueueError::Unavailable(error.to_string()),
+        error => QueueError::Unavailable(explain(error)),
+    }
+}
+
+/// The cause and the remedy, in one line.
+pub(super) fn explain(error: &sqlx::Error) -> String {
+    match primary_code(error) {
+        Some(FULL) => format!("{error}: the disk of the database is full; make room there"),
+        _ => error.to_string(),
     }
 }
 

@@ -229,6 +229,6 @@ pub(super) fn describe(path: &Path, error: &sqlx::Error) -> OpenError {
             path,
             source: io::Error::new(io::ErrorKind::PermissionDenied, error.to_string()),
         },
-        Some(_) | None => OpenError::Database { path, reason: error.to_string() },
+        Some(_) | None => OpenError::Database { path, reason: super::fault::explain(error) },
     }
 }
