@@ -53,6 +53,27 @@ impl Cluster {
         Ok(answer.trim_end().to_owned())
     }
 
+    /// Starts a server that was stopped as a replica in recovery, of a primary that sends it nothing. The SQL
+    /// `select pg_promote()` makes it a primary again.
+    pub fn start_as_replica(&self) -> Result<()> {
+        let signal = self.place().data().join("standby.signal");
+        std::fs::write(&signal, "")
+            .with_context(|| format!("{} cannot be written", signal.display()))?;
+        self.start_again()
+    }
+
+    /// Asks for a password of this role from now on. The role `postrider` still needs none.
+    pub fn ask_for_password(&self, role: &str) -> Result<()> {
+        let file = self.place().data().join("pg_hba.conf");
+        let rules = std::fs::read_to_string(&file)
+            .and_then(|rules| {
+                // The first rule that fits counts.
+                std::fs::write(&file, format!("host all {role} all scram-sha-256\n{rules}"))
+            })
+            .with_context(|| format!("{} cannot be changed", file.display()));
+        rules.and_then(|()| self.psql(FIRST_DATABASE, "select pg_reload_conf()").map(drop))
+    }
+
     /// Lets sessions begin their transactions as read-only ones, as on a standby, or no more.
     ///
     /// Returns when new sessions do. Sessions that are open follow at their next statement.

@@ -19,6 +19,8 @@ const FREEZE: Duration = Duration::from_secs(10);
 const BLOCKED: [&str; 2] = ["Address already in use", "is still in use"];
 /// The server writes its state into this line of `postmaster.pid`, counted from 0; the first is its process.
 const STATE_LINE: usize = 7;
+/// What it writes there when it takes connections, as a primary and as a replica.
+const TAKES_CONNECTIONS: [Option<&str>; 2] = [Some("ready"), Some("standby")];
 
 /// A server's first process, which starts and ends all others.
 pub(crate) struct Server {
@@ -77,7 +79,7 @@ impl Server {
             }
             let state = std::fs::read_to_string(&state_file).unwrap_or_default();
             let line = |number| state.lines().nth(number).map(str::trim);
-            let ready = line(0) == Some(&pid) && line(STATE_LINE) == Some("ready");
+            let ready = line(0) == Some(&pid) && TAKES_CONNECTIONS.contains(&line(STATE_LINE));
             Ok(ready.then_some(Started::Ready))
         })?;
         started

@@ -88,6 +88,31 @@ fn a_read_only_cluster_refuses_writes_until_it_is_none() {
 }
 
 #[test]
+fn a_replica_reads_until_it_is_promoted() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::quick()) else { return };
+    cluster.stop().unwrap();
+
+    cluster.start_as_replica().unwrap();
+    assert_eq!(cluster.psql("postgres", "select pg_is_in_recovery()").unwrap(), "t");
+
+    cluster.psql("postgres", "select pg_promote()").unwrap();
+    cluster.psql("postgres", "create table t ()").unwrap();
+}
+
+#[test]
+fn a_role_is_asked_for_its_password() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::quick()) else { return };
+    cluster.psql("postgres", "create role app login").unwrap();
+
+    cluster.ask_for_password("app").unwrap();
+
+    let url = cluster.url().replace("postrider@", "app:wrong@");
+    let psql = std::process::Command::new("psql").args(["-d", &url, "-c", ""]).output().unwrap();
+    let said = String::from_utf8_lossy(&psql.stderr).into_owned();
+    assert!(said.contains("password authentication failed for user \"app\""), "{said}");
+}
+
+#[test]
 fn nothing_is_left_of_a_dropped_cluster() {
     let Some(cluster) = Cluster::start_or_skip(Settings::quick()) else { return };
     let (pid, directory) = (cluster.pid().unwrap(), cluster.directory().to_owned());
