@@ -6,22 +6,27 @@
 //! - `ingest`: formats that other systems speak, sent by them.
 //! - `outbox`: the examples of producers that insert by SQL.
 //! - `faults`: hosts stand still, their database crashes, their connections break.
+//! - `bad_database`, `full_disk`: a database that does not do its work, and then does.
+//! - `small_disk`: a disk that a test can fill.
 //! - `storm`: hosts are killed at random under load.
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `shutdown`: signals at every wait.
 //! - `refusals`: bad settings, files and bodies, each with its text.
 
+mod bad_database;
 mod books;
 mod crash;
 mod faults;
 mod fleet;
+mod full_disk;
 mod hosts;
 mod ingest;
 mod outbox;
 mod refusals;
 mod reload;
 mod shutdown;
+mod small_disk;
 mod storm;
 mod way;
 

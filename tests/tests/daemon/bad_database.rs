@@ -1,0 +1,242 @@
+//! A database that does not do its work: callers and operators are told in one clear line, nothing spins, and it goes
+//! on by itself as soon as the database does.
+
+use std::time::{Duration, Instant};
+
+use postrider_test_postgres::{Cluster, Settings};
+use postrider_tests::daemon::{Daemon, House, http};
+use postrider_tests::receiver::Receiver;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::hooked;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Two seconds are the API's own limit; the third is a busy machine's.
+const ANSWER: Duration = Duration::from_secs(3);
+/// The most lines in the log in a minute, and so for an outage that is shorter.
+const LINES: usize = 6;
+/// Callers at once, more than a host has connections.
+const CALLERS: usize = 20;
+
+const CUT: &str = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'";
+
+/// What is done to the database, and undone, and what callers are told meanwhile.
+struct Fault {
+    breaks: fn(&Cluster),
+    told: &'static str,
+    mends: fn(&Cluster),
+}
+
+fn sql(cluster: &Cluster, sql: &str) {
+    cluster.psql("postgres", sql).unwrap();
+}
+
+const PASSWORD: Fault = Fault {
+    breaks: |cluster| sql(cluster, &format!("alter role app password 'changed'; {CUT}")),
+    told: "it refuses this user; check user and password in `database`",
+    mends: |cluster| sql(cluster, "alter role app password 'right'"),
+};
+const DATABASE: Fault = Fault {
+    breaks: |cluster| {
+        sql(cluster, "alter database q allow_connections false");
+        sql(cluster, CUT);
+        sql(cluster, "alter database q rename to gone");
+    },
+    told: "create that database, or name another in `database`",
+    mends: |cluster| {
+        sql(cluster, "alter database gone rename to q");
+        sql(cluster, "alter database q allow_connections true");
+    },
+};
+const PRIVILEGE: Fault = Fault {
+    breaks: |cluster| {
+        cluster.psql("q", "revoke all on all tables in schema public from app").map(drop).unwrap();
+    },
+    told: "grant this user the tables and the schema",
+    mends: |cluster| {
+        cluster.psql("q", "grant all on all tables in schema public to app").map(drop).unwrap();
+    },
+};
+const READ_ONLY: Fault = Fault {
+    breaks: |cluster| cluster.set_read_only(true).unwrap(),
+    told: "read-only",
+    mends: |cluster| cluster.set_read_only(false).unwrap(),
+};
+const REPLICA: Fault = Fault {
+    breaks: |cluster| {
+        cluster.stop().unwrap();
+        cluster.start_as_replica().unwrap();
+    },
+    told: "read-only",
+    mends: |cluster| sql(cluster, "select pg_promote()"),
+};
+const NO_CONNECTION: Fault = Fault {
+    breaks: |cluster| sql(cluster, &format!("alter role app connection limit 0; {CUT}")),
+    told: "too many connections",
+    mends: |cluster| sql(cluster, "alter role app connection limit -1"),
+};
+const STOPPED: Fault = Fault {
+    breaks: |cluster| cluster.stop().unwrap(),
+    told: "PostgreSQL cannot be reached",
+    mends: |cluster| cluster.start_again().unwrap(),
+};
+const PAUSED: Fault = Fault {
+    breaks: |cluster| cluster.pause().unwrap(),
+    told: "in time",
+    mends: |cluster| cluster.resume().unwrap(),
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_refuses_its_user_is_named_and_waited_for() {
+    survive(&[PASSWORD, DATABASE, PRIVILEGE]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_writes_is_named_and_waited_for() {
+    survive(&[READ_ONLY, REPLICA]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_gives_no_connection_is_named_and_waited_for() {
+    // The pool itself tries on where it is refused, until its patience is over; what it heard is lost with that.
+    let told = "PostgreSQL gave no connection in time";
+    let refused = [NO_CONNECTION, STOPPED].map(|fault| Fault { told, ..fault });
+    survive(&refused).await;
+    survive(&[PAUSED]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_database_that_cannot_be_used_waits_for_it() {
+    let Some(place) = Place::new().await else { return };
+    for fault in [PASSWORD, DATABASE, PRIVILEGE, READ_ONLY, REPLICA, NO_CONNECTION] {
+        (fault.breaks)(&place.cluster);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free.to_string();
+        let url = format!("http://{free}");
+        let mending = async {
+            let text = refusal(&url, fault.told).await;
+            assert!(text.contains("postrider waits for its database: "), "{text}");
+            (fault.mends)(&place.cluster);
+        };
+        let (daemon, ()) = tokio::join!(place.start_at(&free), mending);
+        let line = daemon.line("the database cannot be used yet; postrider tries on").await;
+        assert!(line.contains(fault.told), "{line}");
+        daemon.enqueue(&json!({"type": "x"})).await;
+        daemon.until_empty().await;
+        assert!(daemon.stop().await.success());
+    }
+}
+
+/// A database of its own role, and a house for the daemon that uses it.
+struct Place {
+    receiver: Receiver,
+    house: House,
+    cluster: Cluster,
+}
+
+impl Place {
+    async fn new() -> Option<Self> {
+        let cluster = Cluster::start_or_skip(Settings::quick())?;
+        sql(&cluster, "create role app login password 'right'");
+        sql(&cluster, "create database q owner app");
+        cluster.ask_for_password("app").unwrap();
+        let receiver = Receiver::ok().await;
+        let house = hooked(&receiver, "");
+        let place = Self { receiver, house, cluster };
+        assert!(place.start_at("127.0.0.1:0").await.stop().await.success());
+        Some(place)
+    }
+
+    async fn start_at(&self, listen: &str) -> Daemon {
+        let url = format!("postgres://app:right@127.0.0.1:{}/q", self.cluster.port());
+        let mut command = self.house.command();
+        command.env("POSTRIDER_DATABASE", url).args(["serve", "--listen", listen]);
+        self.house.start_command(command).await
+    }
+}
+
+async fn survive(faults: &[Fault]) {
+    let Some(place) = Place::new().await else { return };
+    let mut accepted = 0;
+    for fault in faults {
+        let daemon = place.start_at("127.0.0.1:0").await;
+        daemon.enqueue(&json!({"type": "before"})).await;
+        let logged = daemon.log().len();
+        (fault.breaks)(&place.cluster);
+        refusal(daemon.url(), fault.told).await;
+        let callers: Vec<_> =
+            (0..CALLERS).map(|_| tokio::spawn(offer(daemon.url().to_owned()))).collect();
+        for caller in callers {
+            let answered = caller.await.unwrap().unwrap();
+            assert_eq!(answered.status, 503, "{}: {}", fault.told, answered.text);
+        }
+        daemon.line("unavailable").await;
+        (fault.mends)(&place.cluster);
+        taken(daemon.url()).await;
+        accepted += 2;
+        place.receiver.until(accepted, PATIENCE).await;
+        let log = daemon.log();
+        let lines = log.get(logged..).unwrap_or_default();
+        assert!(lines.len() <= LINES, "{} lines:\n{}", lines.len(), lines.join("\n"));
+        assert!(daemon.stop().await.success());
+    }
+}
+
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+/// Offers a notification. What is answered is answered in time, and a refusal says when to come again.
+pub(crate) async fn offer(url: String) -> reqwest::Result<Answered> {
+    offer_of(url, "x").await
+}
+
+pub(crate) async fn offer_of(url: String, content: &str) -> reqwest::Result<Answered> {
+    let body = json!({"type": "offered", "content_text": content}).to_string();
+    let start = Instant::now();
+    let answer = http().post(format!("{url}/v1/notifications")).body(body).send().await?;
+    let took = start.elapsed();
+    assert!(took < ANSWER, "answered after {took:?}");
+    let status = answer.status().as_u16();
+    assert_eq!(status == 503, answer.headers().contains_key("retry-after"));
+    Ok(Answered { status, text: answer.text().await? })
+}
+
+/// Offers until a refusal tells what it must, and answers its text.
+async fn refusal(url: &str, told: &str) -> String {
+    let mut last = String::new();
+    let refused = until(async || {
+        let answered = offer(url.to_owned()).await.ok()?;
+        assert!(answered.status == 503 || answered.status == 201, "{}", answered.text);
+        last.clone_from(&answered.text);
+        answered.text.contains(told).then_some(answered.text)
+    })
+    .await;
+    refused.unwrap_or_else(|| panic!("callers are told {last}, not {told}"))
+}
+
+/// Offers until it is taken.
+pub(crate) async fn taken(url: &str) {
+    let taken = until(async || {
+        let answered = offer(url.to_owned()).await.ok()?;
+        (answered.status == 201).then_some(())
+    });
+    assert!(taken.await.is_some(), "nothing is taken any more");
+}
+
+/// Asks now and then until there is an answer; none after [`PATIENCE`].
+pub(crate) async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let mut ticks = interval(Duration::from_millis(100));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let asking = async {
+        loop {
+            ticks.tick().await;
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+        }
+    };
+    timeout(PATIENCE, asking).await.ok()
+}
