@@ -20,8 +20,8 @@ use tokio::sync::{Notify, watch};
 pub enum Behaviour {
     /// Answers and keeps the connection.
     Answer(String),
-    /// The same, once it is told `true`.
-    Hold(watch::Receiver<bool>, String),
+    /// The same, once it is told that so many requests are to be answered, in the order in which they came.
+    Hold(watch::Receiver<usize>, String),
     /// Reads and says nothing.
     Hang,
     /// Promises more than it sends.
@@ -95,9 +95,9 @@ impl Receiver {
         Self::start_keeping(answer("200 OK", "", ""), true).await
     }
 
-    /// One that takes requests, and answers them when it is told `true`.
-    pub async fn holding() -> (Self, watch::Sender<bool>) {
-        let (tell, told) = watch::channel(false);
+    /// One that takes requests, and answers as many as it is told, the first ones first.
+    pub async fn holding() -> (Self, watch::Sender<usize>) {
+        let (tell, told) = watch::channel(0);
         let text = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned();
         (Self::start(Behaviour::Hold(told, text)).await, tell)
     }
@@ -164,14 +164,18 @@ impl Receiver {
                 received = Received { body: received.body, ..Received::default() };
             }
             self.distinct.lock().unwrap().extend(id);
-            self.received.lock().unwrap().push(received);
+            let place = {
+                let mut all = self.received.lock().unwrap();
+                all.push(received);
+                all.len()
+            };
             self.arrival.notify_waiters();
             let written = match &behaviour {
                 Behaviour::Answer(text) => stream.write_all(text.as_bytes()).await,
                 Behaviour::Hold(told, text) => {
                     let mut told = told.clone();
                     // Also when the test has ended.
-                    told.wait_for(|told| *told).await.map(drop).ok();
+                    told.wait_for(|told| place <= *told).await.map(drop).ok();
                     stream.write_all(text.as_bytes()).await
                 }
                 Behaviour::Hang => std::future::pending().await,

@@ -9,7 +9,7 @@ use postrider_tests::receiver::Receiver;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::hooked;
+use crate::{hook, hooked};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Two seconds are the API's own limit; the third is a busy machine's.
@@ -56,6 +56,16 @@ const PRIVILEGE: Fault = Fault {
     told: "grant this user the tables and the schema",
     mends: |cluster| {
         cluster.psql("q", "grant all on all tables in schema public to app").map(drop).unwrap();
+    },
+};
+/// The schema's version can be read, and the destinations of the last run cannot.
+const PART: Fault = Fault {
+    breaks: |cluster| {
+        cluster.psql("q", "revoke all on destinations from app").map(drop).unwrap();
+    },
+    told: "grant this user the tables and the schema",
+    mends: |cluster| {
+        cluster.psql("q", "grant all on destinations to app").map(drop).unwrap();
     },
 };
 const READ_ONLY: Fault = Fault {
@@ -109,7 +119,7 @@ async fn a_database_that_gives_no_connection_is_named_and_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_database_that_cannot_be_used_waits_for_it() {
     let Some(place) = Place::new().await else { return };
-    for fault in [PASSWORD, DATABASE, PRIVILEGE, READ_ONLY, REPLICA, NO_CONNECTION] {
+    for fault in [PASSWORD, DATABASE, PRIVILEGE, PART, READ_ONLY, REPLICA, NO_CONNECTION] {
         (fault.breaks)(&place.cluster);
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let free = free.to_string();
@@ -126,6 +136,29 @@ async fn a_start_on_a_database_that_cannot_be_used_waits_for_it() {
         daemon.until_empty().await;
         assert!(daemon.stop().await.success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destinations_that_change_while_the_database_is_away_are_kept_later() {
+    let Some(place) = Place::new().await else { return };
+    let daemon = place.start_at("127.0.0.1:0").await;
+    place.cluster.stop().unwrap();
+    for number in 1..=3 {
+        let name = format!("more-{number}");
+        place.house.put(&format!("{name}.toml"), hook(&place.receiver, ""));
+        let listed = |list: &serde_json::Value| list.to_string().contains(&name);
+        daemon.until("/v1/destinations", listed).await;
+    }
+    let said = |line: &&String| line.contains("the destinations could not be kept for a restart");
+    assert_eq!(daemon.log().iter().filter(said).count(), 1);
+
+    place.cluster.start_again().unwrap();
+    let kept = until(async || {
+        let kept = place.cluster.psql("q", "select count(*) from destinations").unwrap();
+        (kept == "4").then_some(())
+    });
+    assert!(kept.await.is_some());
+    assert!(daemon.stop().await.success());
 }
 
 /// A database of its own role, and a house for the daemon that uses it.

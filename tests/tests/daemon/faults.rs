@@ -9,7 +9,8 @@ use postrider_tests::receiver::Receiver;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::fleet::{DESTINATIONS, Fleet, cluster};
+use crate::bad_database::until;
+use crate::fleet::{DESTINATIONS, Fleet, LIVE, cluster};
 
 const PATIENCE: Duration = Duration::from_secs(45);
 /// The API's own limit for an answer while the database does not answer, and room for a busy machine.
@@ -30,15 +31,17 @@ async fn a_host_that_stood_still_past_its_lease_writes_nothing_stale() {
     }
     // All are being sent, by the first host.
     fleet.receivers[0].until(count, PATIENCE).await;
-    fleet.until_sql("select count(*) from deliveries where state = 0", "4").await;
+    fleet.until_sql(LIVE, &count.to_string()).await;
     fleet.join(port).await;
     fleet.stand_still(0).await;
+    let requests = || fleet.receivers[0].received().len();
+    assert!(until(async || (requests() == 2 * count).then_some(())).await.is_some());
 
-    // The second took them over. Both get their answers, and the first believes for a moment that it delivered.
-    answers.send(true).unwrap();
-    fleet.until_sql("select count(*) from deliveries where state = 0", "0").await;
+    // The second is sending them, and the first gets its answers: for a moment it believes that it delivered.
+    answers.send(count).unwrap();
     fleet.hosts[0].signal(Signal::CONT);
-    fleet.hosts[0].line("the lease was lost").await;
+    fleet.until_lost(0, count).await;
+    answers.send(usize::MAX).unwrap();
 
     let reckoning = fleet.settle_up(count, PATIENCE).await;
     assert_eq!((reckoning.lost, reckoning.doubled), (count, count));
@@ -123,7 +126,7 @@ async fn callers_do_not_wait_for_a_network_that_stands_still() {
     proxy.flow();
     fleet.hosts[0].until("/healthz", |health| health.get("healthy").is_some()).await;
     fleet.hosts[0].enqueue(&json!({"type": "x"})).await;
-    fleet.until_sql("select count(*) from deliveries where state = 0", "0").await;
+    fleet.until_sql(LIVE, "0").await;
     fleet.stop().await;
 }
 

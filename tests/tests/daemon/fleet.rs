@@ -18,6 +18,8 @@ pub(crate) const LEASE: &str = "3s";
 /// The most sends that one host has in flight to one destination.
 pub(crate) const CONCURRENCY: usize = 8;
 pub(crate) const DESTINATIONS: [&str; 2] = ["east", "west"];
+/// How many deliveries have not ended.
+pub(crate) const LIVE: &str = "select count(*) from deliveries where state = 0";
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) struct Fleet {
@@ -130,6 +132,19 @@ impl Fleet {
         self.until_sql(&owned, "0").await;
     }
 
+    /// Waits until a host has found so many leases lost.
+    pub(crate) async fn until_lost(&self, place: usize, count: usize) {
+        let mut ticks = ticks();
+        let lost = |line: &&String| line.contains("the lease was lost");
+        for _ in 0..1_500 {
+            ticks.tick().await;
+            if self.hosts[place].log().iter().filter(lost).count() >= count {
+                return;
+            }
+        }
+        panic!("fewer than {count} leases were lost\n{}", self.logs());
+    }
+
     /// From now on leases of this host may be lost.
     pub(crate) fn disturb(&mut self, place: usize) {
         self.disturbed.insert(self.hosts[place].host());
@@ -171,7 +186,7 @@ impl Fleet {
         patience: Duration,
     ) -> books::Reckoning {
         self.until_received(notifications * DESTINATIONS.len(), patience).await;
-        self.until_sql("select count(*) from deliveries where state = 0", "0").await;
+        self.until_sql(LIVE, "0").await;
         books::audit(&self.cluster, &self.receivers, notifications, &self.disturbed)
     }
 
