@@ -1,15 +1,47 @@
 //! `cargo xtask bench`: figures with their yardsticks, from one run on this machine.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
 
 use crate::modules;
 use crate::test::{DAEMON_VARIABLE, MODULES_VARIABLE};
 use crate::workspace::{Workspace, run_command};
 
-/// Builds the modules and the daemon for release, then runs the benches one after the other.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+/// One of the benches.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// The way of a notification through the daemon
+    Way,
+    /// The queue alone, in SQLite and in a PostgreSQL cluster of its own
+    Queue(QueueBench),
+}
+
+/// What the bench of the queue may be told.
+#[derive(Args, Default)]
+pub(crate) struct QueueBench {
+    /// Small tables and short rounds: two minutes at most, and rougher figures
+    #[arg(long)]
+    quick: bool,
+    /// Also writes the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Parts of scenarios' names, such as `postgres` or `drain`; by default all
+    scenarios: Vec<String>,
+}
+
+/// Builds what is to be measured for release, then measures it; by default everything, one after the other.
+pub(crate) fn run(workspace: &Workspace, what: Option<Bench>) -> Result<()> {
+    match what {
+        Some(Bench::Way) => way(workspace),
+        Some(Bench::Queue(options)) => queue(workspace, options),
+        None => way(workspace).and_then(|()| queue(workspace, QueueBench::default())),
+    }
+}
+
+fn way(workspace: &Workspace) -> Result<()> {
     let built = modules::build_with_test_guests(workspace)?;
     // Together, so that both get the same features of what they share, and it is built once.
     let mut cargo = workspace.cargo("build");
@@ -17,15 +49,19 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .context("the daemon and its bench could not be built")?;
     let release = workspace.target_dir.join("release");
     let mut way = Command::new(release.join("way_bench"));
-    run_command(way.env(MODULES_VARIABLE, built).env(DAEMON_VARIABLE, release.join("postrider")))?;
+    run_command(way.env(MODULES_VARIABLE, built).env(DAEMON_VARIABLE, release.join("postrider")))
+}
 
-    let mut queue = workspace.cargo("run");
-    run_command(queue.args([
-        "--release",
-        "--locked",
-        "-p",
-        "postrider-queue",
-        "--example",
-        "queue_bench",
-    ]))
+fn queue(workspace: &Workspace, options: QueueBench) -> Result<()> {
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--release", "--locked", "-p", "postrider-queue", "--example", "queue_bench"]);
+    run_command(&mut cargo).context("the bench of the queue could not be built")?;
+    let mut bench = Command::new(workspace.target_dir.join("release/examples/queue_bench"));
+    if options.quick {
+        bench.arg("--quick");
+    }
+    if let Some(file) = options.json {
+        bench.arg("--json").arg(file);
+    }
+    run_command(bench.args(options.scenarios))
 }

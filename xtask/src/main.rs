@@ -46,7 +46,10 @@ enum Tool {
         filter: Vec<OsString>,
     },
     /// Builds for release and measures: the way of a notification, and the queue alone
-    Bench,
+    Bench {
+        #[command(subcommand)]
+        what: Option<bench::Bench>,
+    },
     /// Puts the daemon, the modules and the contract into `dist` below the target directory
     Dist,
     /// Adds the target that modules are built for, where it is missing
@@ -65,7 +68,7 @@ fn run(tool: Tool) -> Result<()> {
     match tool {
         Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
         Tool::Test { filter } => test::run(&workspace, &filter),
-        Tool::Bench => bench::run(&workspace),
+        Tool::Bench { what } => bench::run(&workspace, what),
         Tool::Dist => dist::run(&workspace),
         Tool::Target => modules::add_target(&workspace),
     }

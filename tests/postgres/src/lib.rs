@@ -4,6 +4,7 @@
 //! - [`settings`]: what a test may choose, and the configuration file that follows from it.
 //! - [`cluster`]: a cluster of its own directory and port, which a test starts, stops, pauses and drops.
 //! - `client`: addresses, and SQL through `psql`.
+//! - [`pgbench`]: what a cluster does bare.
 //! - `place`: the directory of a cluster, and what lies in it.
 //! - `keeper`: starts, pauses and ends the server, and tells the guardian.
 //! - `server`: one run of the server, from its start to its end.
@@ -18,6 +19,7 @@ mod client;
 pub mod cluster;
 mod guardian;
 mod keeper;
+pub mod pgbench;
 mod place;
 mod processes;
 mod server;
