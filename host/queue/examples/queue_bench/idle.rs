@@ -14,6 +14,8 @@ use crate::stage::Stage;
 const DESTINATIONS: usize = 500;
 /// The dispatcher's longest time between two looks.
 const POLL: Duration = Duration::from_secs(1);
+/// A session tells its numbers no sooner than this after the last time.
+const TOLD: Duration = Duration::from_millis(1_200);
 /// Of the kernel's clock for processes.
 const TICKS_A_SECOND: f64 = 100.0;
 /// Where processes' times are, in ticks, counted from the name's end: of the process, and of the kernel for it.
@@ -36,13 +38,13 @@ pub(crate) async fn postgres(stage: &mut Stage, report: &mut Report) -> Result<(
     let server = stage.cluster()?.pid().context("the server is down")?;
     let mut watcher = PgConnection::connect(&stage.cluster()?.url()).await?;
     let mut polls = interval(POLL);
-    // The first ones find no plan. A session tells its numbers at most once a second.
+    // The first ones find no plan.
     for _ in 0..10 {
         database.queue.look(&names).await?;
     }
-    polls.reset();
-    polls.tick().await;
+    tokio::time::sleep(TOLD).await;
     database.queue.look(&names).await?;
+    polls.reset();
     let began = Instant::now();
     let before = Cost::so_far(&mut watcher, &database.name, server).await?;
     for _ in 0..looks {
