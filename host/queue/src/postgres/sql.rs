@@ -57,8 +57,6 @@ pub(super) const STORE: &str = "WITH stored AS ( \
        $7::text[], $8::bytea[], $9::text[], $10::bytea[], $11::timestamptz[], $12::int[]) \
        WITH ORDINALITY AS x(id, type, source, subject, labels, content_type, content, bytes, key, \
        digest, time, deliveries, place) \
-     WHERE NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = x.id) \
-     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.idempotency_key = x.key) \
      ORDER BY x.place ON CONFLICT DO NOTHING RETURNING seq, id), \
      made AS ( \
      INSERT INTO deliveries (notification, destination, due, created, since) \
