@@ -5,9 +5,12 @@
 //! unnested array: a join whose order depends on statistics collapses where a `LIMIT` has no estimate.
 
 /// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
+///
+/// A live row's state is `< 1` wherever it is reached by its id: with `= 0` the live index would serve, too, and a
+/// server that has not counted since a burst takes it for small and walks all of it.
 macro_rules! held {
     () => {
-        "d.id = x.id AND d.token = x.token AND d.state = 0 AND d.owner IS NOT NULL"
+        "d.id = x.id AND d.token = x.token AND d.state < 1 AND d.owner IS NOT NULL"
     };
 }
 
@@ -147,7 +150,7 @@ macro_rules! claim {
              UPDATE deliveries d SET lost = d.lost + (d.owner IS NOT NULL)::int, \
                token = d.token + 1, attempt = d.attempt + 1, owner = $6, claimed = now(), \
                due = now() + $7 * interval '1 millisecond' \
-             WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state = 0 AND d.due <= now() \
+             WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1 AND d.due <= now() \
              RETURNING d.id, d.token, d.destination, d.notification, d.attempt, d.used, d.lost, \
                d.parts_done, d.chain, \
                greatest(0, (extract(epoch FROM now() - d.since) * 1000)::bigint) AS age) \
@@ -264,10 +267,10 @@ macro_rules! record_lost {
 /// $1: ids, $2: reason of a lost attempt.
 pub(super) const CANCEL: &str = concat!(
     "WITH c AS MATERIALIZED (SELECT id, attempt, claimed, owner FROM deliveries \
-     WHERE id = ANY ($1::bigint[]) AND state = 0 ORDER BY id FOR UPDATE), ",
+     WHERE id = ANY ($1::bigint[]) AND state < 1 ORDER BY id FOR UPDATE), ",
     record_lost!("$2"),
     " UPDATE deliveries d SET state = 3, owner = NULL, claimed = NULL, finished = now() \
-     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state = 0"
+     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1"
 );
 
 /// $1 and $2: leases, $3: cause, $4: reason. Of what was just claimed and cannot be read.
@@ -300,7 +303,7 @@ pub(super) const BURY_ORPHANS: &str = concat!(
     record_lost!("$5"),
     " UPDATE deliveries d SET state = 2, owner = NULL, claimed = NULL, finished = now(), \
      cause = $3, reason = $4 \
-     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state = 0"
+     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1"
 );
 
 /// $1: names, $2: texts, $3: modules. Before [`REMOVED`].
