@@ -78,6 +78,7 @@ pub(super) async fn open(url: &str, doubt: Doubt) -> Result<PgPool, OpenError> {
     drop(connection.close().await);
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS)
+        .after_connect(|connection, _| Box::pin(pin_plans(connection)))
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
         .before_acquire(|connection, idle| {
@@ -91,6 +92,18 @@ pub(super) async fn open(url: &str, doubt: Doubt) -> Result<PgPool, OpenError> {
             Box::pin(async move { Ok(doubt.keeps(connection).await) })
         });
     Ok(pool.connect_lazy_with(options))
+}
+
+/// Has each statement planned once a connection, with an index: each is written for one plan, and planning it anew
+/// takes as long as running it one by one. A server of another make that cannot is asked for no more.
+async fn pin_plans(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for setting in sql::PIN_PLANS {
+        match sqlx::query(setting).execute(&mut *connection).await {
+            Ok(_) | Err(sqlx::Error::Database(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// A connection to a server that takes writes.

@@ -416,6 +416,9 @@ pub(super) const PING: &str = "SELECT 1";
 
 pub(super) const IS_REPLICA: &str =
     "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+/// A plan that is kept was made when the tables were small, where a scan of all rows seems best.
+pub(super) const PIN_PLANS: [&str; 2] =
+    ["SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = off"];
 pub(super) const SCHEMA_KNOWN: &str = "SELECT to_regclass('postrider_schema') IS NOT NULL";
 pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_schema ( \
      version bigint PRIMARY KEY, oldest bigint NOT NULL DEFAULT 1, \
