@@ -124,6 +124,40 @@ pub(crate) async fn snapshot(stage: &mut Stage, report: &mut Report) -> Result<(
     Ok(())
 }
 
+/// A burst into a queue that was small when its statements were planned, and whose rows nobody has counted since.
+pub(crate) async fn burst(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let rows = stage.rows(200_000);
+    let count = if stage.quick { 3 } else { 5 };
+    let known = filled(stage, rows).await?;
+    let round = Drain { most: rows / count / 4, ..DRAIN };
+    for (name, counted) in [("never counted", false), ("counted while idle", true)] {
+        let fresh = stage.database().await?;
+        work_a_little(&fresh).await?;
+        if counted {
+            fresh.analyze().await?;
+            work_a_little(&fresh).await?;
+        }
+        fresh.fill(DESTINATION, rows).await?;
+        let pairs = pairs(count, || round.run(&known.queue), || round.run(&fresh.queue)).await?;
+        let figure = Figure::rate(format!("claim->settle after a burst, {name}"), pairs.second);
+        report.add(figure.beside(format!("{:.0}/s where the rows are counted", pairs.first)))?;
+        let ratio = Figure::new("its share of the rate", pairs.ratio, "x");
+        report.add(ratio.goal(Goal::AtLeast(0.7)).beside("median of pairs"))?;
+        fresh.close().await;
+    }
+    known.close().await;
+    Ok(())
+}
+
+/// Has every statement run more often on each connection than a server plans it anew.
+async fn work_a_little(database: &Database) -> Result<()> {
+    for _ in 0..20 {
+        fill(&database.queue, CALLERS * 8).await?;
+        Drain { batch: 8, ..DRAIN }.run_dry(&database.queue).await?;
+    }
+    Ok(())
+}
+
 async fn filled(stage: &mut Stage, rows: usize) -> Result<Database> {
     let database = stage.database().await?;
     database.fill(DESTINATION, rows).await?;
@@ -132,8 +166,11 @@ async fn filled(stage: &mut Stage, rows: usize) -> Result<Database> {
 }
 
 async fn fill(queue: &Arc<dyn Queue>, rows: usize) -> Result<()> {
-    for _ in 0..rows.div_ceil(MAX_BATCH) {
-        queue.enqueue((0..MAX_BATCH).map(|_| item(DESTINATION)).collect()).await?;
+    let mut left = rows;
+    while left > 0 {
+        let batch = left.min(MAX_BATCH);
+        queue.enqueue((0..batch).map(|_| item(DESTINATION)).collect()).await?;
+        left -= batch;
     }
     Ok(())
 }

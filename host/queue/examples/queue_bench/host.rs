@@ -42,6 +42,28 @@ impl Drain {
         Ok(count(total) / start.elapsed().as_secs_f64())
     }
 
+    /// Works until nothing is due.
+    pub(crate) async fn run_dry(self, queue: &Arc<dyn Queue>) -> Result<()> {
+        let callers = (0..self.callers).map(|_| {
+            let queue = queue.clone();
+            tokio::spawn(async move {
+                let claim = claim([(self.destination, self.batch)]);
+                loop {
+                    let leases = queue.claim(&claim).await?;
+                    if leases.is_empty() {
+                        return anyhow::Ok(());
+                    }
+                    settle(&*queue, &leases).await?;
+                }
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        for caller in callers {
+            caller.await??;
+        }
+        Ok(())
+    }
+
     /// Like [`Self::run`] in the way of the dispatcher: one task claims, another settles what has come meanwhile.
     pub(crate) async fn run_in_line(self, queue: &Arc<dyn Queue>) -> Result<f64> {
         let start = Instant::now();

@@ -14,6 +14,7 @@ pub(crate) enum Scenario {
     SqliteWakeup,
     PostgresDrain,
     PostgresEnqueue,
+    PostgresBurst,
     PostgresSize,
     PostgresSnapshot,
     PostgresFairness,
@@ -22,12 +23,13 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::SqliteDrain,
         Self::SqliteEnqueue,
         Self::SqliteWakeup,
         Self::PostgresDrain,
         Self::PostgresEnqueue,
+        Self::PostgresBurst,
         Self::PostgresSize,
         Self::PostgresSnapshot,
         Self::PostgresFairness,
@@ -42,6 +44,7 @@ impl Scenario {
             Self::SqliteWakeup => "sqlite-wakeup",
             Self::PostgresDrain => "postgres-drain",
             Self::PostgresEnqueue => "postgres-enqueue",
+            Self::PostgresBurst => "postgres-burst",
             Self::PostgresSize => "postgres-size",
             Self::PostgresSnapshot => "postgres-snapshot",
             Self::PostgresFairness => "postgres-fairness",
@@ -62,6 +65,7 @@ impl Scenario {
             Self::SqliteWakeup => wakeup::sqlite(stage, report).await,
             Self::PostgresDrain => drain::postgres(stage, report).await,
             Self::PostgresEnqueue => enqueue::postgres(stage, report).await,
+            Self::PostgresBurst => drain::burst(stage, report).await,
             Self::PostgresSize => drain::size(stage, report).await,
             Self::PostgresSnapshot => drain::snapshot(stage, report).await,
             Self::PostgresFairness => fairness::postgres(stage, report).await,
