@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use crate::filter::Filter;
 use crate::grant::Grant;
-use crate::policy::{Limits, Policy};
+use crate::limits::Limits;
+use crate::network::{Proxy, TlsSources};
+use crate::policy::Policy;
+use crate::reuse::{Reuse, ReuseKey};
 use crate::secret::{self, SecretSource};
 use crate::suggest;
 use crate::units::Span;
@@ -38,6 +41,10 @@ pub struct Destination {
     pub secrets: BTreeMap<String, SecretSource>,
     pub policy: Policy,
     pub limits: Limits,
+    /// Whether instances serve several deliveries; by default each gets a fresh one.
+    pub reuse: Option<Reuse>,
+    pub tls: TlsSources,
+    pub proxy: Option<Proxy>,
 }
 
 /// Why a destination file is refused: the file, the place and the remedy.
@@ -72,6 +79,11 @@ struct File {
     policy: Policy,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    reuse: ReuseKey,
+    #[serde(default)]
+    tls: TlsSources,
+    proxy: Option<Proxy>,
 }
 
 impl Destination {
@@ -110,6 +122,17 @@ impl Destination {
                 )));
             }
         }
+        if let Some(wanted) = file.proxy.as_ref().and_then(|proxy| proxy.credentials.as_ref())
+            && !file.secrets.contains_key(wanted)
+        {
+            return Err(refuse(format!(
+                "proxy.credentials: [secrets] does not define \"{wanted}\"; add: {wanted} = {{ file = \"…\" }}"
+            )));
+        }
+        if file.tls.client_key.is_some() && file.tls.client_cert.is_none() {
+            let problem = "tls.client_key: takes client_cert beside it";
+            return Err(refuse(problem.to_owned()));
+        }
         Ok(Self {
             name: name.to_owned(),
             plugin,
@@ -123,6 +146,9 @@ impl Destination {
             secrets: file.secrets,
             policy: file.policy,
             limits: file.limits,
+            reuse: file.reuse.0,
+            tls: file.tls,
+            proxy: file.proxy,
         })
     }
 }

@@ -33,7 +33,22 @@ pub struct InvalidGrant {
     problem: &'static str,
 }
 
+impl InvalidGrant {
+    /// What is wrong with the text.
+    pub(crate) fn problem(&self) -> &'static str {
+        self.problem
+    }
+}
+
 impl Grant {
+    /// Host and port of a grant for exactly one origin, without TLS.
+    pub(crate) fn plain_host(&self) -> Option<(&str, u16)> {
+        match (&self.host, self.scheme) {
+            (HostPattern::Exact(host), Scheme::Http) => Some((host, self.port)),
+            (HostPattern::Exact(_) | HostPattern::Below(_), _) => None,
+        }
+    }
+
     /// Reads a grant. The error says what an origin looks like.
     pub fn parse(text: &str) -> Result<Self, InvalidGrant> {
         let wrong = |problem| InvalidGrant { text: text.to_owned(), problem };

@@ -5,6 +5,9 @@
 //! - [`filter`]: which notifications a destination gets.
 //! - [`grant`]: the origins that a destination grants its plugin.
 //! - [`policy`]: how often, how long and how many at once.
+//! - [`limits`]: what one delivery may use of the sandbox.
+//! - [`reuse`]: whether an instance serves several deliveries.
+//! - [`network`]: a destination's own TLS and proxy.
 //! - [`backoff`]: the delay before the next attempt.
 //! - [`outcome`]: what an attempt came to.
 //! - [`delivery`]: states, leases and attempts as the queue keeps them.
@@ -19,9 +22,12 @@ pub mod delivery;
 pub mod destination;
 pub mod filter;
 pub mod grant;
+pub mod limits;
+pub mod network;
 pub mod notification;
 pub mod outcome;
 pub mod policy;
+pub mod reuse;
 pub mod secret;
 pub mod settle;
 pub mod split;
@@ -32,7 +38,10 @@ pub use delivery::{Attempt, DeliveryId, DeliveryState, HostId, LeaseKey};
 pub use destination::{Destination, DestinationError};
 pub use filter::Filter;
 pub use grant::Grant;
+pub use limits::Limits;
+pub use network::{Proxy, TlsSources};
 pub use notification::{Draft, Notification, NotificationId};
 pub use outcome::{Fault, Outcome, Receipt, Scope};
-pub use policy::{Backoff, Limits, Policy};
+pub use policy::{Backoff, Policy};
+pub use reuse::Reuse;
 pub use settle::{Settlement, Standing, settle};

@@ -1,11 +1,11 @@
-//! How often, how long and how many at once: a destination's `[policy]` and `[limits]`.
+//! How often, how long and how many at once: a destination's `[policy]`.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 
-use crate::units::{ByteSize, Rate, Span};
+use crate::units::{Rate, Span};
 
 /// A destination's `[policy]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,21 +41,6 @@ pub enum Schedule {
     List(Vec<Duration>),
 }
 
-/// A destination's `[limits]`: what its sandbox may use for one delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Linear memory of the instance, in bytes.
-    pub memory: u64,
-    /// HTTP requests.
-    pub requests: u32,
-    /// Body of one HTTP request, in bytes.
-    pub request_body: u64,
-    /// Body of one HTTP answer, in bytes.
-    pub response_body: u64,
-    /// Log text, in bytes.
-    pub log: u64,
-}
-
 /// Attempts in flight for each destination and host, unless the file says otherwise.
 pub const DEFAULT_CONCURRENCY: u32 = 64;
 /// Longest `timeout` that a file may ask for: longer calls hold slots and delay shutdown.
@@ -85,18 +70,6 @@ impl Default for Backoff {
             cap: Duration::from_secs(900),
         };
         Self { schedule, jitter: DEFAULT_JITTER }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory: 64 << 20,
-            requests: 10,
-            request_body: 4 << 20,
-            response_body: 1 << 20,
-            log: 64 << 10,
-        }
     }
 }
 
@@ -135,31 +108,6 @@ impl<'de> Deserialize<'de> for Policy {
             return Err(Error::custom("timeout must be above 0 and at most 10m"));
         }
         Ok(policy)
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct LimitsFile {
-    memory: Option<ByteSize>,
-    requests: Option<u32>,
-    request_body: Option<ByteSize>,
-    response_body: Option<ByteSize>,
-    log: Option<ByteSize>,
-}
-
-impl<'de> Deserialize<'de> for Limits {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let file = LimitsFile::deserialize(deserializer)?;
-        let default = Self::default();
-        let size = |given: Option<ByteSize>, default: u64| given.map_or(default, |s| s.0);
-        Ok(Self {
-            memory: size(file.memory, default.memory),
-            requests: file.requests.unwrap_or(default.requests),
-            request_body: size(file.request_body, default.request_body),
-            response_body: size(file.response_body, default.response_body),
-            log: size(file.log, default.log),
-        })
     }
 }
 
