@@ -251,7 +251,8 @@ pub fn http() -> &'static reqwest::Client {
     })
 }
 
-fn binary() -> &'static Path {
+/// The daemon's binary, built before or now.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os(BUILT) {
         Some(built) => built.into(),

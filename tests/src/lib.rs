@@ -4,8 +4,10 @@
 //! - [`receiver`]: an HTTP receiver that answers, hangs, floods or breaks off.
 //! - [`proxy`]: a network between a daemon and its database that fails.
 //! - [`dice`]: chance that can be repeated.
+//! - [`core_module`]: modules written byte by byte, one of them a compile bomb.
 //! - [`daemon`]: the real daemon, in a directory of its own.
 
+pub mod core_module;
 pub mod daemon;
 pub mod dice;
 pub mod modules;

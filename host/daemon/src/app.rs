@@ -11,7 +11,7 @@ use postrider_core::HostId;
 use postrider_queue::{
     PostgresOptions, PostgresQueue, Queue, QueueError, SqliteOptions, SqliteQueue,
 };
-use postrider_sandbox::{Sandbox, SandboxConfig};
+use postrider_sandbox::{CompilerConfig, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -67,6 +67,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         instances: postrider_sandbox::sandbox::DEFAULT_INSTANCES,
         own: vec![address],
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+        compiler: CompilerConfig::default(),
     })?;
     let registry = Arc::new(SharedRegistry::default());
     let waker = Waker::default();

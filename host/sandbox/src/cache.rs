@@ -5,12 +5,12 @@
 
 use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
@@ -19,6 +19,12 @@ use wasmtime::component::Component;
 /// Bytes that all entries together may have; the ones used longest ago go first.
 const MAX_BYTES: u64 = 2 << 30;
 const EXTENSION: &str = "cwasm";
+/// Of a note that compiling a source exceeded a limit.
+const REFUSAL: &str = "refused";
+/// How long such a note counts: a busy day must not decide for ever.
+const REFUSAL_AGE: Duration = Duration::from_secs(86_400);
+/// Longest such note that is read, in bytes.
+const MAX_REFUSAL: u64 = 1_000;
 
 /// The directory of a sandbox.
 pub(crate) struct Cache {
@@ -69,9 +75,13 @@ impl Cache {
         let digest = hex(&Sha256::digest(code));
         let name = format!("{}-{digest}.{EXTENSION}", self.key(source));
         let path = self.directory.join(&name);
-        self.write(&path, code)
-            .map_err(|error| format!("{}: {error}", self.directory.display()))?;
-        self.prune(&path);
+        self.write(&path, code).map_err(|error| {
+            format!(
+                "the cache directory {} cannot be written ({error}); make room or make it writable",
+                self.directory.display()
+            )
+        })?;
+        prune(&self.directory, &path, MAX_BYTES);
         load(engine, &path, &format!("{digest}.{EXTENSION}"))
     }
 
@@ -98,26 +108,52 @@ impl Cache {
         written
     }
 
-    /// Removes what was used longest ago until the rest fits. `kept` stays in any case.
-    fn prune(&self, kept: &Path) {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return };
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
-            .filter_map(Result::ok)
-            .filter_map(|entry| {
-                let about = entry.metadata().ok()?;
-                Some((about.modified().ok()?, about.len(), entry.path()))
-            })
-            .collect();
-        files.sort();
-        let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
-        for (_, size, path) in files {
-            if total <= MAX_BYTES {
-                return;
-            }
-            if path != kept {
-                forget(&path);
-                total = total.saturating_sub(size);
-            }
+    /// Notes that compiling a source exceeded a limit, so that a restart does not try it again at once.
+    pub(crate) fn refuse(&self, source: &str, limit: &str) {
+        let path = self.refusal(source);
+        if let Err(error) = self.write(&path, limit.as_bytes()) {
+            tracing::warn!(path = %path.display(), "a refused plugin could not be noted: {error}");
+        }
+    }
+
+    /// The limit that compiling a source exceeded within the last day, on this version of wasmtime.
+    pub(crate) fn find_refusal(&self, source: &str) -> Option<String> {
+        let path = self.refusal(source);
+        let file = File::open(&path).ok()?;
+        let written = file.metadata().and_then(|about| about.modified()).ok()?;
+        if age(written) > REFUSAL_AGE {
+            forget(&path);
+            return None;
+        }
+        let mut limit = String::new();
+        file.take(MAX_REFUSAL).read_to_string(&mut limit).ok()?;
+        (!limit.is_empty()).then_some(limit)
+    }
+
+    fn refusal(&self, source: &str) -> PathBuf {
+        self.directory.join(format!("{}.{REFUSAL}", self.key(source)))
+    }
+}
+
+/// Removes what was used longest ago until the rest has at most `most` bytes. `kept` stays in any case.
+fn prune(directory: &Path, kept: &Path, most: u64) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let about = entry.metadata().ok()?;
+            Some((about.modified().ok()?, about.len(), entry.path()))
+        })
+        .collect();
+    files.sort();
+    let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    for (_, size, path) in files {
+        if total <= most {
+            return;
+        }
+        if path != kept {
+            forget(&path);
+            total = total.saturating_sub(size);
         }
     }
 }
@@ -162,6 +198,15 @@ fn touch(path: &Path) {
     }
 }
 
+/// How long ago a file was written; nothing where the clock went back since.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the file system's clock, beside nothing of the queue's"
+)]
+fn age(written: SystemTime) -> Duration {
+    SystemTime::now().duration_since(written).unwrap_or_default()
+}
+
 fn forget(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::debug!(path = %path.display(), "a cached plugin could not be removed: {error}");
@@ -186,5 +231,45 @@ impl Hasher for Hashing {
 
     fn finish(&self) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(directory: &Path) -> Cache {
+        Cache { directory: directory.to_owned(), flavour: [7; 32] }
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first_and_the_newest_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name: &str, second: u64| {
+            let path = directory.path().join(name);
+            let file = File::create(&path).unwrap();
+            file.set_len(10).unwrap();
+            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            file.set_times(FileTimes::new().set_modified(used)).unwrap();
+            path
+        };
+        let (old, kept, new) = (put("old", 2), put("kept", 1), put("new", 3));
+        prune(directory.path(), &kept, 20);
+        assert_eq!([&old, &kept, &new].map(|path| path.exists()), [false, true, true]);
+        prune(directory.path(), &kept, 0);
+        assert_eq!([&kept, &new].map(|path| path.exists()), [true, false]);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_for_its_source_and_a_day() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = cache(directory.path());
+        cache.refuse("aa", "2s of processor time");
+        assert_eq!(cache.find_refusal("aa").as_deref(), Some("2s of processor time"));
+        assert_eq!(cache.find_refusal("bb"), None);
+        let note = File::options().write(true).open(cache.refusal("aa")).unwrap();
+        note.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH)).unwrap();
+        assert_eq!(cache.find_refusal("aa"), None);
+        assert!(!cache.refusal("aa").exists());
     }
 }

@@ -38,6 +38,12 @@ pub(crate) fn start(instances: u32) -> Result<(Engine, Ticker)> {
 }
 
 /// Ticks the engine's epoch while any guest runs. A thread and not a task: a spinning guest holds tasks up.
+/// The engine of the compiler's process: makes the same code and reserves no pool, which its memory limit would not
+/// allow.
+pub(crate) fn compiler() -> Result<Engine> {
+    Engine::new(&settings())
+}
+
 pub(crate) struct Ticker {
     running: Arc<AtomicUsize>,
     thread: Thread,
@@ -90,6 +96,13 @@ impl Drop for Ticking {
 
 fn config(instances: u32) -> Config {
     let mut config = Config::new();
+    let mut config = settings();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+    config
+}
+
+/// Everything that decides what machine code comes out.
+fn settings() -> Config {
     config
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK)
@@ -109,8 +122,7 @@ fn config(instances: u32) -> Config {
             false,
         )
         .gc_support(false)
-        .shared_memory(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        .shared_memory(false);
     config
 }
 
@@ -137,4 +149,21 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_unused_warm_slots(WARM_SLOTS)
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    use super::*;
+
+    #[test]
+    fn the_compiler_makes_code_for_the_pool() {
+        let flavour = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(flavour(&compiler().unwrap()), flavour(&Engine::new(&config(4)).unwrap()));
+    }
 }

@@ -3,7 +3,8 @@
 //! Loading: bytes become a [`Plugin`].
 //! - [`load`]: from a file's bytes to a type-checked plugin, with errors an operator can act on.
 //! - `component`: what a file is, what it imports and exports, and core modules made components.
-//! - `compile`, `cache`: machine code, made once for each file and kept beside the database.
+//! - `compile`, `compile_child`: machine code, made by a child process with limits.
+//! - `cache`: machine code, made once for each file and kept beside the database.
 //! - `engine`: wasmtime's settings, the pool of instances, the ticker.
 //!
 //! Running: a plugin and a destination become a [`Notifier`], whose `send` is one attempt.
@@ -30,6 +31,7 @@ mod client;
 mod compile;
 mod component;
 mod context;
+mod compile_child;
 mod convert;
 mod dialer;
 mod engine;
@@ -60,3 +62,5 @@ pub use plugin::{Description, Plugin};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError, wasmtime_version};
 pub use secrets::Secrets;
 pub use state::{StateEntry, StateError, StateStore};
+pub use compile::CompilerConfig;
+pub use compile_child::compile_child;

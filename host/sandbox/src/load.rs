@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::component::{CONTRACT, HANDLER, IMPORTS, MAX_FILE};
 
 /// Why a file does not load: the plugin's name and the problem.
@@ -13,7 +15,7 @@ pub struct LoadError {
 }
 
 /// What is wrong with a file. `detail` is what the tools below say, for the curious.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadProblem {
     Empty,
     TooLarge {
@@ -49,6 +51,10 @@ pub enum LoadProblem {
     },
     Compile {
         detail: String,
+    },
+    /// Compiling it takes more than this.
+    CompileLimit {
+        limit: String,
     },
     /// `describe` came to no answer.
     Describe {
@@ -102,6 +108,11 @@ impl fmt::Display for LoadProblem {
                 "its imports and exports have the names of postrider:notifier@{CONTRACT} and other types; {build}: {detail}"
             ),
             Self::Compile { detail } => write!(f, "it does not compile: {detail}"),
+            Self::CompileLimit { limit } => write!(
+                f,
+                "compiling it takes more than {limit}, which no module needs; build it with optimisation (such as -O or \
+                 --release), split its largest functions, or remove it if you do not know who made it"
+            ),
             Self::Describe { reason } => write!(f, "it does not answer what it is: {reason}"),
             Self::Host { detail } => write!(f, "the sandbox could not load it: {detail}"),
         }

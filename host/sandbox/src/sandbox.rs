@@ -18,7 +18,7 @@ use crate::bindings::NotifierPre;
 use crate::cache::{Cache, hex};
 use crate::call::{Call, Usage};
 use crate::client::Client;
-use crate::compile::Compiler;
+use crate::compile::{Compiler, CompilerConfig};
 use crate::component::MAX_FILE;
 use crate::context::Context;
 use crate::engine::Ticker;
@@ -49,6 +49,8 @@ pub struct SandboxConfig {
     pub threads: usize,
 }
 
+    /// What compiles modules.
+    pub compiler: CompilerConfig,
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
@@ -111,7 +113,7 @@ impl Sandbox {
             workers,
             linker,
             cache,
-            compiler: Compiler::default(),
+            compiler: Compiler::new(config.compiler),
             slots: Arc::new(Semaphore::new(slots)),
             instances,
         })))
@@ -180,11 +182,23 @@ impl Inner {
             return Ok((hash, component, None));
         }
         let started = Instant::now();
-        let code = self.compiler.compile(&self.engine, file).await?;
+        let code = match self.compiler.compile(file).await {
+            Ok(code) => code,
+            Err(problem) => {
+                if let LoadProblem::CompileLimit { limit } = &problem {
+                    let limit = limit.clone();
+                    blocking(move || self.cache.refuse(&hash, &limit)).await?;
+                }
+                return Err(problem);
+            }
+        };
         let took = started.elapsed();
         let kept = blocking(move || {
             let kept = self.cache.keep(&self.engine, &hash, &code);
             kept.map(|component| (hash, component, Some(took)))
+        if let Some(limit) = self.cache.find_refusal(&hash) {
+            return Err(LoadProblem::CompileLimit { limit });
+        }
         });
         kept.await?.map_err(|detail| LoadProblem::Host { detail })
     }

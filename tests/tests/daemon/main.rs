@@ -1,6 +1,7 @@
 //! The real daemon with real modules and real receivers.
 //!
 //! - `way`: one notification, all the way; fallbacks; the commands.
+//! - `compiling`: a module that takes ages to compile, and its compiler's end.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
 //! - `ingest`: formats that other systems speak, sent by them.
@@ -16,6 +17,7 @@
 
 mod bad_database;
 mod books;
+mod compiling;
 mod crash;
 mod faults;
 mod fleet;

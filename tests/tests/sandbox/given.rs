@@ -9,8 +9,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postrider_core::{Destination, Notification, NotificationId, Outcome};
 use postrider_sandbox::{
-    BindError, Notifier, Plugin, Sandbox, SandboxConfig, Secrets, Sent, StateStore,
+    BindError, CompilerConfig, Notifier, Plugin, Sandbox, SandboxConfig, Secrets, Sent, StateStore,
 };
+use postrider_tests::daemon::binary;
 use postrider_tests::modules::module;
 use uuid::Uuid;
 
@@ -18,8 +19,18 @@ use uuid::Uuid;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn sandbox_in(cache: &Path, instances: u32) -> Sandbox {
+    sandbox_with(cache, instances, compiler())
+}
+
+pub(crate) fn sandbox_with(cache: &Path, instances: u32, compiler: CompilerConfig) -> Sandbox {
     let own = vec!["127.0.0.1:1".parse().unwrap()];
-    Sandbox::new(SandboxConfig { cache_dir: cache.to_owned(), instances, own, threads: 2 }).unwrap()
+    let cache_dir = cache.to_owned();
+    Sandbox::new(SandboxConfig { cache_dir, instances, own, threads: 2, compiler }).unwrap()
+}
+
+/// The daemon's binary compiles: that of a test would run tests.
+pub(crate) fn compiler() -> CompilerConfig {
+    CompilerConfig { program: binary().to_owned(), ..CompilerConfig::default() }
 }
 
 /// One sandbox for all tests of the process, with code that earlier runs compiled.

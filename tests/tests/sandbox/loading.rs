@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use postrider_sandbox::{LoadError, Secrets};
+use postrider_tests::core_module::core_module;
 use postrider_tests::modules::module;
 
-use crate::core_module::core_module;
 use crate::given::{note, plugin, sandbox, sandbox_in, send};
 
 fn bytes(name: &str) -> Vec<u8> {

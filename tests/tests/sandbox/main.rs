@@ -11,7 +11,7 @@
     reason = "a test may fail loudly"
 )]
 
-mod core_module;
+mod compiling;
 mod given;
 mod loading;
 mod misbehaviour;

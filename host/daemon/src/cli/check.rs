@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use postrider_sandbox::{Plugin, Sandbox, SandboxConfig, wasmtime_version};
+use postrider_sandbox::{CompilerConfig, Plugin, Sandbox, SandboxConfig, wasmtime_version};
 use serde_json::json;
 
 /// Instances at once: one for `describe`.
@@ -20,6 +20,7 @@ pub(super) async fn run(file: &Path, as_json: bool) -> Result<ExitCode> {
         instances: INSTANCES,
         own: Vec::new(),
         threads: 1,
+        compiler: CompilerConfig::default(),
     })?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut out = std::io::stdout().lock();

@@ -2,6 +2,7 @@
 //!
 //! - [`directory`]: what lies there, and whether it holds still.
 //! - [`watcher`]: hints that something changed.
+//! - `loading`: modules that are being read or compiled.
 //! - [`secrets`]: the values behind a destination's `[secrets]`.
 //! - [`kept`]: copies of the last good modules.
 //! - `changes`: what a look changed, in lines for the log.
@@ -12,6 +13,7 @@ mod changes;
 pub mod directory;
 mod fallbacks;
 pub mod kept;
+mod loading;
 pub mod reload;
 pub mod secrets;
 pub mod watcher;

@@ -14,10 +14,12 @@ use postrider_core::Destination;
 use postrider_queue::{KeptDestination, Queue};
 use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, Secrets, StateStore};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{self, FileAt, Listing, ReadError, Stamp};
 use super::kept::KeptModules;
+use super::loading::{Loaded, Loading};
 use super::secrets::Sources;
 use super::watcher::Watcher;
 use super::{changes, fallbacks};
@@ -45,6 +47,7 @@ pub struct Memory {
     /// Stamp and hash of the module files that were read.
     modules: HashMap<String, (Stamp, Read)>,
     destinations: HashMap<String, (Stamp, Result<String, String>)>,
+    loading: Loading,
     /// What the queue kept from earlier runs.
     kept: BTreeMap<String, KeptDestination>,
     /// Fingerprints of destinations that did not bind, and why: not tried again until something changed.
@@ -135,6 +138,7 @@ impl Reloader {
         stop: CancellationToken,
         looked: oneshot::Sender<()>,
     ) {
+        self.memory.loading.hint = watcher.hinter();
         let looking = async {
             self.look().await;
             // Nobody waits any more when the daemon is stopping.
@@ -178,11 +182,20 @@ impl Reloader {
         listing: &Listing,
         old: &Registry,
     ) -> BTreeMap<String, PluginEntry> {
+        let in_force = |name: &str| old.plugins.get(name).is_some_and(|b| b.plugin.is_some());
+        // All before any is waited for: one that takes minutes must not hold up the others.
+        for (name, file) in &listing.modules {
+            if self.known(name, file, in_force(name)).is_none() {
+                self.memory.loading.start(&self.sandbox, name, file);
+            }
+        }
+        self.memory.loading.retain(|name| listing.modules.contains_key(name));
+        let until = self.memory.loading.patience();
         let mut plugins = BTreeMap::new();
         for (name, file) in &listing.modules {
             let before = old.plugins.get(name);
             let entry = match registry::clash(name, plugins.keys()) {
-                Ok(()) => self.plugin(name, file, before).await,
+                Ok(()) => self.plugin(name, file, before, until).await,
                 Err(clash) => self.plugin_entry(None, Some(clash.to_string()), before),
             };
             plugins.insert(name.clone(), entry);
@@ -191,40 +204,43 @@ impl Reloader {
         plugins
     }
 
+    /// What an earlier look found of this very file, if that still tells.
+    fn known(&self, name: &str, file: &FileAt, in_force: bool) -> Option<&Read> {
+        let (stamp, read) = self.memory.modules.get(name)?;
+        let tells = in_force || matches!(read, Read::Bad(_));
+        (*stamp == file.stamp && tells).then_some(read)
+    }
+
     async fn plugin(
         &mut self,
         name: &str,
         file: &FileAt,
         before: Option<&PluginEntry>,
+        until: Instant,
     ) -> PluginEntry {
         let in_force = before.and_then(|b| b.plugin.clone());
-        if let Some((stamp, read)) = self.memory.modules.get(name)
-            && *stamp == file.stamp
-            && (in_force.is_some() || matches!(read, Read::Bad(_)))
-        {
+        if let Some(read) = self.known(name, file, in_force.is_some()) {
             let problem = match read {
                 Read::Good => None,
                 Read::Bad(problem) => Some(problem.clone()),
             };
             return self.plugin_entry(in_force, problem, before);
         }
-        let at = file.clone();
-        let content = tokio::task::spawn_blocking(move || directory::read(&at)).await;
-        let problem = match content {
-            Ok(Ok(content)) => match self.sandbox.load(name, content.clone()).await {
-                Ok(plugin) => {
-                    self.keep(&plugin, &content);
-                    self.memory.modules.insert(name.to_owned(), (file.stamp, Read::Good));
-                    return self.plugin_entry(Some(plugin), None, before);
-                }
-                Err(error) => error.to_string(),
-            },
+        let problem = match self.memory.loading.end(name, until).await {
+            Some(Loaded::Good(plugin, content)) => {
+                self.keep(&plugin, &content);
+                self.memory.modules.insert(name.to_owned(), (file.stamp, Read::Good));
+                return self.plugin_entry(Some(plugin), None, before);
+            }
+            Some(Loaded::Bad(problem)) => problem,
             // The next look reads it; the stamp of now is of no use.
-            Ok(Err(ReadError::Moving)) => {
+            Some(Loaded::Moving) => {
                 return self.plugin_entry(in_force, before.and_then(|b| b.problem.clone()), before);
             }
-            Ok(Err(error)) => format!("plugin \"{name}\": {error}"),
-            Err(_cancelled) => return self.plugin_entry(in_force, None, before),
+            None => {
+                let problem = format!("plugin \"{name}\": its file is being compiled");
+                return self.plugin_entry(in_force, Some(problem), before);
+            }
         };
         self.memory.modules.insert(name.to_owned(), (file.stamp, Read::Bad(problem.clone())));
         let in_force = match in_force {
@@ -432,8 +448,7 @@ impl Reloader {
         let bound = match self.memory.failed.get(&candidate.spec.name) {
             Some((tried, error)) if *tried == fingerprint => Err(error.clone()),
             Some(_) | None => {
-                let secrets: Secrets = values.into_iter().collect();
-                plugin.bind(&candidate.spec, secrets, Some(self.state.clone())).await
+                plugin.bind(&candidate.spec, values.into_iter().collect(), Some(self.state.clone())).await
             }
         };
         let error = match bound {

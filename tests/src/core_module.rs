@@ -1,7 +1,41 @@
-//! A core module as a C toolchain would write it, by hand: all answers are zeros in its memory.
+//! Core modules as a C toolchain would write them, by hand: all answers are zeros in their memory.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the low bits are what is meant"
+)]
+
+/// Locals of a bomb's function: each branch must merge them all.
+const BOMB_LOCALS: usize = 2_000;
 
 /// Calls `random_get` of WASI preview 1 in `send`, so that the adapter is in use.
-pub(crate) fn core_module() -> Vec<u8> {
+pub fn core_module() -> Vec<u8> {
+    with_function(None)
+}
+
+/// The same with a function more that is small, valid and takes ages to compile: `branches` of them over thousands
+/// of locals. 12,000 are 150 KB and take 6 s and 860 MB.
+pub fn compile_bomb(branches: usize) -> Vec<u8> {
+    let mut body = [unsigned(1), unsigned(BOMB_LOCALS), vec![0x7f]].concat();
+    for n in 0..branches {
+        let local = |from: usize| unsigned((n * 7 + from) % BOMB_LOCALS);
+        // if (a) { c = b }
+        let branch = [
+            vec![0x20],
+            local(0),
+            vec![0x04, 0x40, 0x20],
+            local(1),
+            vec![0x21],
+            local(2),
+            vec![0x0b],
+        ];
+        body.extend(branch.concat());
+    }
+    body.extend([0x20, 0, 0x0b]);
+    with_function(Some(&body))
+}
+
+fn with_function(more: Option<&[u8]>) -> Vec<u8> {
     const I32: u8 = 0x7f;
     let handler = |name: &str| format!("postrider:notifier/handler@1.0.0#{name}");
     let mut module = b"\0asm\x01\0\0\0".to_vec();
@@ -14,7 +48,9 @@ pub(crate) fn core_module() -> Vec<u8> {
         2,
         &[[text("wasi_snapshot_preview1"), text("random_get"), vec![0, 2]].concat()],
     );
-    section(&mut module, 3, &[vec![0], vec![2], vec![1], vec![3]]);
+    let mut functions = vec![vec![0], vec![2], vec![1], vec![3]];
+    functions.extend(more.map(|_| vec![0]));
+    section(&mut module, 3, &functions);
     section(&mut module, 5, &[vec![0, 64]]);
     section(&mut module, 6, &[[vec![I32, 1, 0x41], signed(65_536), vec![0x0b]].concat()]);
     let exports = [
@@ -31,10 +67,9 @@ pub(crate) fn core_module() -> Vec<u8> {
     // Hands out new memory each time: the old top, then the top moves up to the next 16 bytes.
     let realloc =
         [vec![0x23, 0, 0x23, 0, 0x20, 3, 0x41, 15, 0x6a, 0x41, 0x70, 0x71, 0x6a, 0x24, 0]].concat();
-    let bodies = [zeros, enabled, random, realloc].map(|code| {
-        let body = [vec![0], code, vec![0x0b]].concat();
-        [unsigned(body.len()), body].concat()
-    });
+    let bodies = [zeros, enabled, random, realloc].map(|code| [vec![0], code, vec![0x0b]].concat());
+    let bodies = bodies.into_iter().chain(more.map(<[u8]>::to_vec));
+    let bodies: Vec<_> = bodies.map(|body| [unsigned(body.len()), body].concat()).collect();
     section(&mut module, 10, &bodies);
     // ok(true): the tag is 0, the bool stands where a string would.
     section(
