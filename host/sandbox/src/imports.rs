@@ -3,13 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
-use ed25519_dalek::{Signer as _, SigningKey};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderName, Method};
-use sha2::Sha256;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::binding::{Binding, StateAccess};
@@ -21,10 +16,8 @@ use crate::client::Answer;
 use crate::context::Context;
 use crate::log::Level;
 use crate::outgoing::Draft;
+use crate::signing::{self, Way};
 use crate::state::{MAX_KEY, MAX_VALUE, StateEntry, StateError};
-
-/// How a Standard Webhooks secret begins; base64 follows.
-const WEBHOOK_SECRET: &str = "whsec_";
 
 /// Everything that a notifier may import: ours, and all of WASI 0.2, which denies in its context.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Context>> {
@@ -63,34 +56,26 @@ impl host::Host for Context {
         algorithm: Algorithm,
         data: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
-        let value = self.binding.secrets.get(&secret).ok_or(SignError::Missing)?;
-        sign(value, algorithm, &data)
-            .map_err(|problem| SignError::Unusable(format!("secret \"{secret}\" {problem}")))
+        let way = match algorithm {
+            Algorithm::HmacSha256 => Way::HmacSha256,
+            Algorithm::Ed25519 => Way::Ed25519,
+        };
+        self.signed(&secret, |value| signing::sign(value, way, &data))
+    }
+
+    fn sign_webhook(&mut self, secret: String, data: Vec<u8>) -> Result<String, SignError> {
+        self.signed(&secret, |value| signing::sign_webhook(value, &data))
     }
 }
 
-/// Signs with the first of the keys in `value`; the others are old ones that receivers may still know.
-fn sign(value: &str, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let key = value.split_whitespace().next().ok_or("is empty")?;
-    let key = match key.strip_prefix(WEBHOOK_SECRET) {
-        Some(text) => STANDARD
-            .decode(text)
-            .or_else(|_no_padding| STANDARD_NO_PAD.decode(text))
-            .map_err(|_bad| "begins with whsec_ but does not go on in base64")?,
-        None => key.as_bytes().to_vec(),
-    };
-    match algorithm {
-        Algorithm::HmacSha256 => {
-            let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|_bad| "is no HMAC key")?;
-            mac.update(data);
-            Ok(mac.finalize().into_bytes().to_vec())
-        }
-        Algorithm::Ed25519 => {
-            let seed = <[u8; 32]>::try_from(key).map_err(
-                |_length| "is no ed25519 seed: 32 bytes, or whsec_ and 32 bytes in base64",
-            )?;
-            Ok(SigningKey::from_bytes(&seed).sign(data).to_bytes().to_vec())
-        }
+impl Context {
+    fn signed<T>(
+        &self,
+        secret: &str,
+        sign: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Result<T, SignError> {
+        let value = self.binding.secrets.get(secret).ok_or(SignError::Missing)?;
+        sign(value).map_err(|problem| SignError::Unusable(format!("secret \"{secret}\" {problem}")))
     }
 }
 
@@ -231,36 +216,4 @@ fn check(key: &str, value: &[u8]) -> Result<(), GuestStateError> {
         )));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ed25519_dalek::Verifier as _;
-
-    #[test]
-    fn a_webhook_secret_signs_as_the_standard_says() {
-        // The example of the Standard Webhooks specification's reference libraries.
-        let data = b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
-        let signed =
-            sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Algorithm::HmacSha256, data).unwrap();
-        assert_eq!(STANDARD.encode(signed), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn the_first_of_several_keys_signs() {
-        let new = sign("new", Algorithm::HmacSha256, b"x").unwrap();
-        assert_eq!(sign(" new old\n", Algorithm::HmacSha256, b"x").unwrap(), new);
-        assert!(sign(" ", Algorithm::HmacSha256, b"x").is_err());
-    }
-
-    #[test]
-    fn an_ed25519_seed_signs_what_its_public_key_verifies() {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
-        let signed = sign(&secret, Algorithm::Ed25519, b"data").unwrap();
-        let signature = ed25519_dalek::Signature::from_slice(&signed).unwrap();
-        assert!(key.verifying_key().verify(b"data", &signature).is_ok());
-        assert!(sign("short", Algorithm::Ed25519, b"data").unwrap_err().contains("32 bytes"));
-    }
 }

@@ -19,8 +19,9 @@
 //! - `outgoing`: the door: budget, deadline, placeholders.
 //! - `wasi_http`: the way in for `wasi:http/outgoing-handler`.
 //! - `guard`, `address`: which origins and addresses may be reached.
-//! - `client`, `dialer`: keep-alive HTTP/1.1 over checked addresses.
-//! - `secrets`, `placeholders`, `redact`: values that no guest and no log sees.
+//! - `client`, `dialer`, `link`: keep-alive HTTP/1.1 over checked addresses.
+//! - `tls`, `proxy`: a destination's own certificates, and its way out.
+//! - `secrets`, `placeholders`, `redact`, `signing`: values that no guest and no log sees.
 
 mod address;
 mod binding;
@@ -56,6 +57,8 @@ mod turns;
 mod wasi_http;
 mod workers;
 
+mod shelf;
+mod signing;
 pub use load::{LoadError, LoadProblem};
 pub use notifier::{BindError, Notifier, Sent, Usage};
 pub use plugin::{Description, Plugin};

@@ -42,13 +42,13 @@ impl Redactor {
     }
 }
 
-/// What of a value gives it away: the whole, each of several rotating keys, a key without its `whsec_`, and the path
-/// of a URL, which is where webhook services put the credential.
+/// What of a value gives it away: the whole, each of several rotating keys, a key without its `whsec_` or `whsk_`,
+/// and the path of a URL, which is where webhook services put the credential.
 fn parts(value: &str) -> Vec<&str> {
     let mut parts = vec![value, value.trim()];
     for key in value.split_whitespace() {
         parts.push(key);
-        parts.extend(key.strip_prefix("whsec_"));
+        parts.extend(key.strip_prefix("whsec_").or_else(|| key.strip_prefix("whsk_")));
         if let Some((_, rest)) = key.split_once("://")
             && let Some(slash) = rest.find('/')
         {

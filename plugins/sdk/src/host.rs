@@ -27,6 +27,12 @@ pub fn sign_ed25519(secret: &str, data: &[u8]) -> Result<Vec<u8>, SignError> {
     host::sign(secret, Algorithm::Ed25519, data)
 }
 
+/// The header `webhook-signature` of Standard Webhooks over `{id}.{timestamp}.{body}`, with a signature for each key of
+/// the secret, which stay with the host.
+pub fn sign_webhook(secret: &str, data: &[u8]) -> Result<String, SignError> {
+    host::sign_webhook(secret, data)
+}
+
 /// The time of day: the one place where the SDK asks for it, everything else takes it as a parameter.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn now() -> SystemTime {

@@ -22,7 +22,7 @@ pub mod text;
 pub mod verdict;
 
 pub use description::Description;
-pub use host::{SignError, now, secret, setting, sign_ed25519, sign_hmac_sha256};
+pub use host::{SignError, now, secret, setting, sign_ed25519, sign_hmac_sha256, sign_webhook};
 pub use http::{HttpError, Request, Response};
 pub use notification::{Notification, Part};
 pub use outcome::{Failure, Receipt};

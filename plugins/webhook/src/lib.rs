@@ -11,7 +11,7 @@ mod signature;
 use body::Body;
 use config::Config;
 use postrider_sdk::{
-    Description, Failure, Notification, Notifier, Receipt, Request, now, sign_hmac_sha256, verdict,
+    Description, Failure, Notification, Notifier, Receipt, Request, now, sign_webhook, verdict,
 };
 use signature::{SECRET, Signing, Stamp};
 
@@ -41,7 +41,7 @@ impl Notifier for Webhook {
     fn send(&self, notification: &Notification) -> Result<Receipt, Failure> {
         let (content_type, body) = self.body.of(notification)?;
         let stamp = Stamp::new(&notification.id, now());
-        let signature = self.signing.sign(&stamp.signed(&body), sign_hmac_sha256)?;
+        let signature = self.signing.sign(&stamp.signed(&body), sign_webhook)?;
 
         let mut request = Request::new(self.method, &self.url)
             .header("webhook-id", stamp.id)
