@@ -1,4 +1,5 @@
-//! One instance from its start to its end. A store is used once and thrown away, whatever became of it.
+//! One instance from its start to its end. A store is thrown away after its call, whatever became of it, unless its
+//! destination wants it used again and it gave a proper answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::bindings::{Notifier, NotifierPre};
 use crate::client::Client;
 use crate::context::{self, Context};
 use crate::fault::{Abrupt, Stage};
+use crate::shelf::{Live, Shelf};
 use crate::turns::{SLICE, Turns};
 
 /// What a call needs.
@@ -66,25 +68,35 @@ impl Call {
         .await
     }
 
+    /// Sends with an instance from the shelf, or with a fresh one that is configured first.
     pub(crate) async fn send(
         self,
         notification: handler::Notification,
+        shelf: Option<Arc<Shelf>>,
+        worker: usize,
     ) -> Ended<Result<handler::Receipt, handler::Failure>> {
-        let (ended, usage) = self
-            .run(async |store, notifier, stage| {
-                *stage = Stage::Configure;
-                match configure(store, notifier).await? {
-                    Configured::Enabled => {}
-                    other @ (Configured::Disabled | Configured::Refused(_)) => {
-                        return Ok(Err(other));
-                    }
-                }
-                *stage = Stage::Send;
-                store.data_mut().hooks.outgoing.open();
-                notifier.postrider_notifier_handler().call_send(store, &notification).await.map(Ok)
-            })
-            .await;
-        (ended.and_then(|answer| answer.map_err(refused)), usage)
+        let started = Instant::now();
+        let (time, pre) = (self.time, self.pre.clone());
+        let mut live = match shelf.as_ref().and_then(|shelf| shelf.take(worker)) {
+            Some(mut live) => {
+                live.store.data_mut().renew();
+                live.store.set_epoch_deadline(1);
+                live
+            }
+            None => Live::new(self.store()),
+        };
+        let mut stage = Stage::Start;
+        let ended = in_time(time, send(&pre, &mut live, &notification, &mut stage)).await;
+        let (ended, usage) = finish(ended, stage, time, started, &live.store);
+        let ended = ended.and_then(|answer| answer.map_err(refused));
+        if let (Ok(_), Some(shelf)) = (&ended, shelf) {
+            shelf.put(worker, live);
+        }
+        (ended, usage)
+    }
+
+    fn store(self) -> Store<Context> {
+        context::store(self.pre.engine(), self.binding, self.client, self.turns)
     }
 
     /// Starts an instance and lets `work` use it, within the binding's time.
@@ -93,28 +105,63 @@ impl Call {
         work: impl AsyncFnOnce(&mut Store<Context>, &Notifier, &mut Stage) -> wasmtime::Result<T>,
     ) -> Ended<T> {
         let started = Instant::now();
-        let time = self.time;
-        let mut store = context::store(self.pre.engine(), self.binding, self.client, self.turns);
+        let (time, pre) = (self.time, self.pre.clone());
+        let mut store = self.store();
         let mut stage = Stage::Start;
         let ended = in_time(time, async {
-            let notifier = self.pre.instantiate_async(&mut store).await?;
+            let notifier = pre.instantiate_async(&mut store).await?;
             work(&mut store, &notifier, &mut stage).await
         })
         .await;
-        let ended = match ended {
-            Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(Abrupt::of(&error, stage, &store)),
-            None => Err(Abrupt::timeout(stage, time)),
-        };
-        let context = store.data();
-        let usage = Usage {
-            elapsed: started.elapsed(),
-            computed: SLICE * context.slices,
-            memory: context.limiter.memory(),
-            lines_dropped: context.log.dropped(),
-        };
-        (ended, usage)
+        finish(ended, stage, time, started, &store)
     }
+}
+
+async fn send(
+    pre: &NotifierPre<Context>,
+    live: &mut Live,
+    notification: &handler::Notification,
+    stage: &mut Stage,
+) -> wasmtime::Result<Result<Result<handler::Receipt, handler::Failure>, Configured>> {
+    let store = &mut live.store;
+    let notifier = match &live.notifier {
+        Some(notifier) => notifier,
+        None => {
+            let fresh = pre.instantiate_async(&mut *store).await?;
+            *stage = Stage::Configure;
+            match configure(store, &fresh).await? {
+                Configured::Enabled => {}
+                other @ (Configured::Disabled | Configured::Refused(_)) => return Ok(Err(other)),
+            }
+            live.notifier.insert(fresh)
+        }
+    };
+    *stage = Stage::Send;
+    store.data_mut().hooks.outgoing.open();
+    notifier.postrider_notifier_handler().call_send(store, notification).await.map(Ok)
+}
+
+/// What a call came to and what it used.
+fn finish<T>(
+    ended: Option<wasmtime::Result<T>>,
+    stage: Stage,
+    time: Duration,
+    started: Instant,
+    store: &Store<Context>,
+) -> Ended<T> {
+    let ended = match ended {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(Abrupt::of(&error, stage, store)),
+        None => Err(Abrupt::timeout(stage, time)),
+    };
+    let context = store.data();
+    let usage = Usage {
+        elapsed: started.elapsed(),
+        computed: SLICE * context.slices,
+        memory: context.limiter.memory(),
+        lines_dropped: context.log.dropped(),
+    };
+    (ended, usage)
 }
 
 async fn in_time<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {

@@ -1,5 +1,6 @@
 //! The HTTP client of one destination on one worker thread: keep-alive HTTP/1.1 on connections of its own, since a
-//! connection opened under a wide grant must not serve a narrow one. Follows no redirect, knows no proxy.
+//! connection opened under a wide grant must not serve a narrow one. Follows no redirect, and no proxy but the
+//! destination's own.
 
 use std::error::Error as _;
 use std::fmt;
@@ -10,7 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response};
+use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::HttpsConnector;
@@ -22,6 +24,7 @@ use tower_service::Service;
 
 use crate::dialer::{DialError, Dialer};
 use crate::guard::Guard;
+use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 
 /// How long a connection may take with its TLS handshake.
@@ -39,6 +42,8 @@ const TLS_SESSIONS: usize = 32;
 #[derive(Clone)]
 pub(crate) struct Client {
     pool: Pool<InTime<HttpsConnector<Dialer>>, Full<Bytes>>,
+    /// For the proxy, with each request that it sees.
+    authorization: Option<HeaderValue>,
 }
 
 /// A whole answer.
@@ -51,10 +56,16 @@ pub(crate) struct Answer {
 
 impl Client {
     /// `idle`: connections kept to one origin, as many as deliveries may be in flight.
-    pub(crate) fn new(guard: Arc<Guard>, tls: &ClientConfig, idle: usize) -> Self {
+    pub(crate) fn new(
+        guard: Arc<Guard>,
+        tls: &ClientConfig,
+        proxy: Option<Arc<Proxy>>,
+        idle: usize,
+    ) -> Self {
         let mut tls = tls.clone();
+        let authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         tls.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
-        let connector = InTime(HttpsConnector::from((Dialer::new(guard), tls)));
+        let connector = InTime(HttpsConnector::from((Dialer::new(guard, proxy), tls)));
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -62,15 +73,20 @@ impl Client {
             .http1_max_headers(MAX_HEADERS)
             .http1_max_buf_size(MAX_HEAD)
             .build(connector);
-        Self { pool }
+        Self { pool, authorization }
     }
 
     /// Sends a request and reads its whole answer, of at most `limit` bytes. The caller bounds the time.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
         limit: u64,
     ) -> Result<Answer, Refusal> {
+        if let Some(authorization) = &self.authorization
+            && request.uri().scheme_str() == Some("http")
+        {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
         let answer = self.pool.request(request).await.map_err(|error| refusal(&error))?;
         let (head, body) = answer.into_parts();
         let body = read(Response::new(body), limit).await?;

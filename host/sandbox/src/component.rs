@@ -10,8 +10,9 @@ use wit_parser::Resolve;
 
 use crate::load::LoadProblem;
 
-/// Largest file: scripting languages bring their interpreter, some 20 MB of it.
-pub(crate) const MAX_FILE: usize = 64 << 20;
+/// Largest file that is loaded.
+#[expect(clippy::cast_possible_truncation, reason = "it is far below 4 GiB")]
+pub(crate) const MAX_FILE: usize = postrider_core::limits::MAX_FILE as usize;
 /// What a notifier exports, in any 1.x.
 pub(crate) const HANDLER: &str = "postrider:notifier/handler";
 /// The version of the contract that this host serves.

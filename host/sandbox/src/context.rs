@@ -16,16 +16,8 @@ use crate::stdio::{Kind, Stdio};
 use crate::turns::Turns;
 use crate::wasi_http::Hooks;
 
-/// Resources that the host keeps for one instance, such as streams and header tables.
-const MAX_RESOURCES: usize = 1_000;
-/// Handles that an instance may hold.
-const MAX_HANDLES: usize = 1_000;
 /// Random bytes of one call: keys and nonces, no floods.
 const MAX_RANDOM: u64 = 64 << 10;
-/// Headers of one request in `wasi:http`, in bytes of memory.
-const MAX_FIELDS: usize = 64 << 10;
-/// What one host call may copy beside a request body: a log line, an answer, lists.
-const MAX_COPY: u64 = 1 << 20;
 
 /// The data of one store.
 pub(crate) struct Context {
@@ -48,12 +40,11 @@ pub(crate) fn store(
     client: Option<Client>,
     turns: Turns,
 ) -> Store<Context> {
-    let copy =
-        usize::try_from(binding.limits.request_body.saturating_add(MAX_COPY)).unwrap_or(usize::MAX);
+    let limits = binding.limits.clone();
     let mut store = Store::new(engine, Context::new(binding, client));
     store.limiter(|context| &mut context.limiter);
-    store.set_hostcall_fuel(copy);
-    store.set_max_component_handles(MAX_HANDLES);
+    store.set_hostcall_fuel(size(limits.request_body.saturating_add(limits.host_call)));
+    store.set_max_component_handles(size(limits.handles.into()));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |mut store| {
         let context = store.data_mut();
@@ -81,13 +72,14 @@ impl Context {
         let (config, tokens) = binding.fresh_config();
         let log = Arc::new(Log::new(binding.clone()));
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_RESOURCES);
+        table.set_max_capacity(size(binding.limits.resources.into()));
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELDS);
+        // Twice, so that headers just above their limit are refused by name and not by a trap.
+        http.set_field_size_limit(size(binding.limits.headers.saturating_mul(2)));
         Self {
             config,
             hooks: Hooks { outgoing: Outgoing::new(binding.clone(), tokens, client) },
-            limiter: Limiter::new(binding.limits.memory),
+            limiter: Limiter::new(&binding.limits),
             slices: 0,
             wasi: empty_wasi(&log),
             http,
@@ -96,6 +88,17 @@ impl Context {
             binding,
         }
     }
+
+    /// The budgets of another delivery, for an instance that is used again.
+    pub(crate) fn renew(&mut self) {
+        self.slices = 0;
+        self.log.renew();
+        self.hooks.outgoing.renew();
+    }
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Everything of WASI is linked, because toolchains import it unasked; nothing of it is granted.

@@ -51,8 +51,10 @@ pub(crate) fn to_guest(piece: &Piece<'_>) -> guest::Notification {
 pub(crate) fn to_outcome(
     answer: Result<guest::Receipt, guest::Failure>,
     redactor: &Redactor,
+    longest: usize,
 ) -> Outcome {
-    let clean = |text: String| clean(&text, redactor);
+    // In this order: a text that was cut first could end in half of a secret.
+    let clean = |text: String| one_line(&redactor.redact(&text), longest);
     let clean_some = |text: Option<String>| text.map(clean).filter(|text| !text.is_empty());
     match answer {
         Ok(receipt) => Outcome::Delivered(Receipt {
@@ -74,7 +76,6 @@ pub(crate) fn to_outcome(
 
 /// A guest's text as it may be shown: without secrets, one line, bounded.
 pub(crate) fn clean(text: &str, redactor: &Redactor) -> String {
-    // In this order: a text that was cut first could end in half of a secret.
     one_line(&redactor.redact(text), MAX_REASON)
 }
 
@@ -129,10 +130,10 @@ mod tests {
             after_ms: Some(u64::MAX),
             scope: guest::Scope::Destination,
         };
-        let outcome = to_outcome(Err(guest::Failure::Retry(retry)), &Redactor::default());
+        let outcome = to_outcome(Err(guest::Failure::Retry(retry)), &Redactor::default(), 100);
         let Outcome::Retry { reason, after, scope } = outcome else { panic!("{outcome:?}") };
         assert_eq!(after, Some(MAX_AFTER));
         assert_eq!(scope, Scope::Destination);
-        assert_eq!(reason.chars().count(), MAX_REASON + 1);
+        assert_eq!(reason.chars().count(), 101);
     }
 }

@@ -11,16 +11,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::guard::{Guard, Host, parse_host, port};
+use crate::link::Link;
+use crate::proxy::Proxy;
 
 /// How long a TCP connection to one host may take, over all its addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a proxy may take to open a tunnel.
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a name may take to resolve. The system's resolver goes on for longer by itself.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Lookups of one destination at once: each holds a thread until the system's resolver gives up.
@@ -32,6 +35,7 @@ const MAX_ADDRESSES: usize = 4;
 #[derive(Clone)]
 pub(crate) struct Dialer {
     guard: Arc<Guard>,
+    proxy: Option<Arc<Proxy>>,
     lookups: Arc<Semaphore>,
 }
 
@@ -46,21 +50,47 @@ pub(crate) enum DialError {
 }
 
 impl Dialer {
-    pub(crate) fn new(guard: Arc<Guard>) -> Self {
-        Self { guard, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    pub(crate) fn new(guard: Arc<Guard>, proxy: Option<Arc<Proxy>>) -> Self {
+        Self { guard, proxy, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
-    async fn dial(self, url: Uri) -> Result<TokioIo<TcpStream>, DialError> {
+    async fn dial(self, url: Uri) -> Result<Link, DialError> {
+        if let Some(proxy) = &self.proxy {
+            return self.dial_proxy(proxy, &url).await;
+        }
         let invalid = |what: &'static str| DialError::Failed(io::Error::other(what));
         let port = port(&url).ok_or_else(|| invalid("no port"))?;
-        let found = match parse_host(url.host().unwrap_or_default()).map_err(invalid)? {
-            Host::Address(address) => vec![SocketAddr::new(address, port)],
-            Host::Name(name) => self.resolve(name, port).await?,
+        let host = parse_host(url.host().unwrap_or_default()).map_err(invalid)?;
+        let stream =
+            self.dial_host(&host, port, |address| self.guard.check_address(address)).await?;
+        Ok(Link::new(stream, false))
+    }
+
+    async fn dial_proxy(&self, proxy: &Proxy, url: &Uri) -> Result<Link, DialError> {
+        let check = |address| self.guard.check_proxy(address);
+        let mut stream = self.dial_host(&proxy.host, proxy.port, check).await?;
+        let is_tunnel = url.scheme_str() == Some("https");
+        if is_tunnel {
+            let opened = timeout(TUNNEL_TIMEOUT, proxy.tunnel(&mut stream, url)).await;
+            opened.map_err(|_elapsed| DialError::Timeout)?.map_err(DialError::Failed)?;
+        }
+        Ok(Link::new(stream, !is_tunnel))
+    }
+
+    async fn dial_host(
+        &self,
+        host: &Host,
+        port: u16,
+        check: impl Fn(SocketAddr) -> Result<(), String>,
+    ) -> Result<TcpStream, DialError> {
+        let found = match host {
+            Host::Address(address) => vec![SocketAddr::new(*address, port)],
+            Host::Name(name) => self.resolve(name.clone(), port).await?,
         };
         let mut checked = Vec::new();
         let mut denied = None;
         for address in found {
-            match self.guard.check_address(address) {
+            match check(address) {
                 Ok(()) => checked.push(address),
                 Err(why) => denied = Some(why),
             }
@@ -89,7 +119,7 @@ impl Dialer {
 }
 
 /// Dials in the resolver's order; each address gets its share of the time.
-async fn dial_first(addresses: &[SocketAddr]) -> Result<TokioIo<TcpStream>, DialError> {
+async fn dial_first(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
     let addresses = addresses.get(..MAX_ADDRESSES).unwrap_or(addresses);
     let share = CONNECT_TIMEOUT / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     let mut last = DialError::NotFound(io::Error::other("the name has no address"));
@@ -97,7 +127,13 @@ async fn dial_first(addresses: &[SocketAddr]) -> Result<TokioIo<TcpStream>, Dial
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true).map_err(DialError::Failed)?;
-                return Ok(TokioIo::new(stream));
+                // What a rule of the machine's firewall redirects was not checked.
+                if stream.peer_addr().map_err(DialError::Failed)? != *address {
+                    return Err(DialError::Failed(io::Error::other(
+                        "the connection leads elsewhere",
+                    )));
+                }
+                return Ok(stream);
             }
             Ok(Err(error)) => last = DialError::Failed(error),
             Err(_elapsed) => last = DialError::Timeout,
@@ -107,7 +143,7 @@ async fn dial_first(addresses: &[SocketAddr]) -> Result<TokioIo<TcpStream>, Dial
 }
 
 impl Service<Uri> for Dialer {
-    type Response = TokioIo<TcpStream>;
+    type Response = Link;
     type Error = DialError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
+use postrider_core::limits::{MAX_INSTANCES, MAX_TABLE};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
     WasmFeatures,
 };
 
-use crate::limiter::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use crate::limiter::{MAX_MEMORIES, MAX_TABLES};
 use crate::turns::SLICE;
 
 /// Native stack of a guest; deeper recursion is a trap.
@@ -37,13 +38,13 @@ pub(crate) fn start(instances: u32) -> Result<(Engine, Ticker)> {
     Ok((engine, ticker))
 }
 
-/// Ticks the engine's epoch while any guest runs. A thread and not a task: a spinning guest holds tasks up.
 /// The engine of the compiler's process: makes the same code and reserves no pool, which its memory limit would not
 /// allow.
 pub(crate) fn compiler() -> Result<Engine> {
     Engine::new(&settings())
 }
 
+/// Ticks the engine's epoch while any guest runs. A thread and not a task: a spinning guest holds tasks up.
 pub(crate) struct Ticker {
     running: Arc<AtomicUsize>,
     thread: Thread,
@@ -95,7 +96,6 @@ impl Drop for Ticking {
 }
 
 fn config(instances: u32) -> Config {
-    let mut config = Config::new();
     let mut config = settings();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
     config
@@ -103,6 +103,7 @@ fn config(instances: u32) -> Config {
 
 /// Everything that decides what machine code comes out.
 fn settings() -> Config {
+    let mut config = Config::new();
     config
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK)
@@ -127,7 +128,7 @@ fn settings() -> Config {
 }
 
 fn pool(instances: u32) -> PoolingAllocationConfig {
-    let cores = u32::try_from(MAX_CORE_INSTANCES).unwrap_or(u32::MAX);
+    let cores = MAX_INSTANCES;
     let tables = u32::try_from(MAX_TABLES).unwrap_or(u32::MAX);
     let memories = u32::try_from(MAX_MEMORIES).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
@@ -143,7 +144,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_component_instance_size(MAX_INSTANCE_SIZE)
         .max_core_instance_size(MAX_INSTANCE_SIZE)
         .max_memory_size(SLOT_MEMORY)
-        .table_elements(MAX_TABLE_ELEMENTS)
+        .table_elements(usize::try_from(MAX_TABLE).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_TABLE_RESIDENT)
         .max_unused_warm_slots(WARM_SLOTS)

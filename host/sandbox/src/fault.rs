@@ -70,11 +70,34 @@ fn read(error: &Error, stage: Stage, context: &Context) -> (Fault, String) {
         return (Fault::Limit, exceeded.to_owned());
     }
     if chain.contains("fuel allocated for hostcalls") {
-        return (Fault::Limit, "it hands over more data at once than its limits allow".to_owned());
+        return (
+            Fault::Limit,
+            "it hands over more data at once than its limits allow; for more, set under [limits]: host_call"
+                .to_owned(),
+        );
     }
     let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
     if full || chain.contains("store handle limit exceeded") {
-        return (Fault::Limit, "it keeps too many handles open".to_owned());
+        return (
+            Fault::Limit,
+            "it keeps too many handles open; for more, set under [limits]: handles, resources"
+                .to_owned(),
+        );
+    }
+    if chain.contains("total size of fields exceeds limit") {
+        return (
+            Fault::Limit,
+            "its headers are too large; for more, set under [limits]: headers".to_owned(),
+        );
+    }
+    if chain.contains("resource limit exceeded: instance count") {
+        let limit = context.binding.limits.instances;
+        return (
+            Fault::Limit,
+            format!(
+                "it has more than {limit} core instances; for more, set under [limits]: instances"
+            ),
+        );
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return (Fault::Trap, format!("it called exit({code})"));

@@ -47,7 +47,15 @@ impl Guard {
         if authority.as_str().contains('@') {
             return Err(invalid("it has user information; send an authorization header instead"));
         }
+        // `http` reads what is no number as no port.
+        let digits = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+        if !digits.strip_prefix(':').unwrap_or(digits).bytes().all(|b| b.is_ascii_digit()) {
+            return Err(invalid("its port is no number"));
+        }
         let port = port(url).ok_or_else(|| invalid("its port is no number"))?;
+        if port == 0 {
+            return Err(invalid("port 0 cannot be reached"));
+        }
         let host = parse_host(authority.host()).map_err(invalid)?;
         if !self.allow.iter().any(|grant| grant.covers(scheme, authority.host(), Some(port))) {
             return Err(Refusal::Denied(self.not_granted(scheme, authority.host(), port)));
@@ -78,6 +86,15 @@ impl Guard {
                 );
             }
         }
+        self.check_own(address)
+    }
+
+    /// Whether an address may be dialled as the destination's proxy, which is where its operator says.
+    pub(crate) fn check_proxy(&self, address: SocketAddr) -> Result<(), String> {
+        self.check_own(address)
+    }
+
+    fn check_own(&self, address: SocketAddr) -> Result<(), String> {
         if self.own.iter().any(|own| is_own(*own, address)) {
             return Err("the address is postrider's own, which no grant opens".to_owned());
         }

@@ -10,6 +10,7 @@
 //! Running: a plugin and a destination become a [`Notifier`], whose `send` is one attempt.
 //! - [`plugin`], [`notifier`]: the two handles that the daemon holds.
 //! - `binding`: what a destination grants; `context`: what one instance has of it.
+//! - `shelf`: instances that wait to be used again, where a destination wants that.
 //! - `call`: one instance, from `configure` to its end; `fault`: what an abrupt end means.
 //! - `workers`: the threads that guests run on; `turns`: how long computations share them.
 //! - `limiter`, `log`, `stdio`: memory, log text and standard streams, bounded.
@@ -30,40 +31,47 @@ mod cache;
 mod call;
 mod client;
 mod compile;
+mod compile_child;
 mod component;
 mod context;
-mod compile_child;
 mod convert;
 mod dialer;
 mod engine;
 mod fault;
 mod guard;
+#[cfg(test)]
+mod guard_table;
 mod imports;
 mod limiter;
+mod link;
 pub mod load;
 mod log;
+#[cfg(test)]
+mod mutations;
 pub mod notifier;
 mod outgoing;
 mod placeholders;
 pub mod plugin;
+mod proxy;
 mod redact;
 mod refusal;
 pub mod sandbox;
 mod secrets;
+mod shelf;
+mod signing;
 pub mod state;
 mod stdio;
 mod text;
+mod tls;
 mod turns;
 mod wasi_http;
 mod workers;
 
-mod shelf;
-mod signing;
+pub use compile::CompilerConfig;
+pub use compile_child::compile_child;
 pub use load::{LoadError, LoadProblem};
 pub use notifier::{BindError, Notifier, Sent, Usage};
 pub use plugin::{Description, Plugin};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError, wasmtime_version};
 pub use secrets::Secrets;
 pub use state::{StateEntry, StateError, StateStore};
-pub use compile::CompilerConfig;
-pub use compile_child::compile_child;

@@ -1,11 +1,8 @@
 //! The memory, tables and instances of one store. Growing past a limit ends the call, and the limit is named.
 
+use postrider_core::Limits;
 use wasmtime::{ResourceLimiter, Result, bail};
 
-/// Elements of one table: Python and Go fill theirs with some ten thousand functions.
-pub(crate) const MAX_TABLE_ELEMENTS: usize = 40_000;
-/// Core instances of one store: components of scripting languages have about twenty.
-pub(crate) const MAX_CORE_INSTANCES: usize = 40;
 /// Tables of one store.
 pub(crate) const MAX_TABLES: usize = 40;
 /// Linear memories of one store.
@@ -14,15 +11,24 @@ pub(crate) const MAX_MEMORIES: usize = 4;
 /// Counts what a store takes.
 pub(crate) struct Limiter {
     limit: usize,
+    table: usize,
+    instances: usize,
     used: usize,
     /// What exceeded a limit, for the operator.
     exceeded: Option<String>,
 }
 
 impl Limiter {
-    /// `memory`: bytes of all linear memories together.
-    pub(crate) fn new(memory: u64) -> Self {
-        Self { limit: usize::try_from(memory).unwrap_or(usize::MAX), used: 0, exceeded: None }
+    /// The memory of `limits` is that of all linear memories together.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            limit: size(limits.memory),
+            table: size(limits.table.into()),
+            instances: size(limits.instances.into()),
+            used: 0,
+            exceeded: None,
+        }
     }
 
     /// Bytes of linear memory in use, which never shrinks.
@@ -68,9 +74,11 @@ impl ResourceLimiter for Limiter {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if desired > MAX_TABLE_ELEMENTS {
-            let text =
-                format!("it wants a table of {desired} elements and may have {MAX_TABLE_ELEMENTS}");
+        if desired > self.table {
+            let text = format!(
+                "it wants a table of {desired} elements and may have {}; for more, set under [limits]: table",
+                self.table
+            );
             self.exceeded = Some(text.clone());
             bail!(text);
         }
@@ -78,7 +86,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
+        self.instances
     }
 
     fn tables(&self) -> usize {
@@ -96,7 +104,7 @@ mod tests {
 
     #[test]
     fn all_memories_of_a_store_share_the_limit() {
-        let mut limiter = Limiter::new(100);
+        let mut limiter = Limiter::new(&Limits { memory: 100, table: 5, ..Limits::default() });
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 60, Some(50)).unwrap());
@@ -104,5 +112,7 @@ mod tests {
         assert!(limiter.memory_growing(40, 41, None).is_err());
         assert!(limiter.exceeded().unwrap().contains("101 bytes"));
         assert_eq!(limiter.memory(), 100);
+        assert!(limiter.table_growing(0, 5, None).unwrap());
+        assert!(limiter.table_growing(5, 6, None).is_err());
     }
 }

@@ -43,6 +43,13 @@ impl Log {
         Self { binding, book: Mutex::new(Book { left, dropped: 0, last_words: VecDeque::new() }) }
     }
 
+    /// A fresh budget.
+    pub(crate) fn renew(&self) {
+        let left = self.binding.limits.log;
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        *book = Book { left, dropped: 0, last_words: VecDeque::new() };
+    }
+
     /// Writes a line, or drops it when the budget is used up.
     pub(crate) fn line(&self, level: Level, text: &str) {
         if self.is_full() {

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use postrider_core::split::split;
 use postrider_core::{Destination, Fault, Notification, Outcome};
+use rustls::ClientConfig;
 
 use crate::binding::Binding;
 pub use crate::call::Usage;
 use crate::client::Client;
 use crate::convert::{Piece, to_guest, to_outcome};
 use crate::plugin::Plugin;
+use crate::proxy::Proxy;
+use crate::sandbox::Inner;
+use crate::secrets::Secrets;
+use crate::shelf::Shelf;
 
 /// Why a destination cannot use a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +30,9 @@ pub enum BindError {
     /// `configure` came to no answer.
     #[error("{reason}")]
     Fault { fault: Fault, reason: String },
+    /// A setting of the destination cannot be used; the text names its key.
+    #[error("{0}")]
+    Settings(String),
 }
 
 /// What one attempt came to.
@@ -48,6 +56,26 @@ struct Bound {
     binding: Arc<Binding>,
     /// One for each worker thread, whose connections stay there.
     clients: Vec<Client>,
+    /// Instances that wait for their next delivery, where the destination wants that.
+    shelf: Option<Arc<Shelf>>,
+}
+
+/// A destination's own TLS and proxy.
+pub(crate) struct Wires {
+    tls: ClientConfig,
+    proxy: Option<Arc<Proxy>>,
+}
+
+impl Wires {
+    /// An error names the key that is wrong.
+    pub(crate) fn of(
+        sandbox: &Inner,
+        destination: &Destination,
+        secrets: &Secrets,
+    ) -> Result<Self, String> {
+        let tls = sandbox.tls.of_destination(secrets)?;
+        Ok(Self { tls, proxy: Proxy::of(destination, secrets)?.map(Arc::new) })
+    }
 }
 
 impl Notifier {
@@ -55,12 +83,16 @@ impl Notifier {
         plugin: Arc<Plugin>,
         binding: Arc<Binding>,
         destination: &Destination,
+        wires: Wires,
     ) -> Self {
         let idle = usize::try_from(destination.policy.concurrency).unwrap_or(usize::MAX);
         let sandbox = plugin.sandbox.clone();
-        let client = || Client::new(binding.guard.clone(), &sandbox.tls, idle);
-        let clients = (0..sandbox.workers.count()).map(|_| client()).collect();
-        Self(Arc::new(Bound { plugin, binding, clients }))
+        let workers = sandbox.workers.count();
+        let client = || Client::new(binding.guard.clone(), &wires.tls, wires.proxy.clone(), idle);
+        let clients = (0..workers).map(|_| client()).collect();
+        let places = sandbox.waiting.clone();
+        let shelf = destination.reuse.map(|rules| Shelf::new(rules, places, workers));
+        Self(Arc::new(Bound { plugin, binding, clients, shelf }))
     }
 
     pub fn plugin(&self) -> &Arc<Plugin> {
@@ -68,7 +100,7 @@ impl Notifier {
     }
 
     /// Sends a notification, part by part where it is larger than the plugin takes, from part `parts_done` on. Each
-    /// part gets a fresh instance and the destination's whole `timeout`. Dropping the future ends the instance.
+    /// part gets a fresh instance, or a waiting one, and the destination's whole `timeout`. Dropping the future ends the instance.
     pub async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
         let contents = self.parts(notification);
         let parts = u32::try_from(contents.len()).unwrap_or(u32::MAX);
@@ -115,11 +147,14 @@ impl Notifier {
                     .plugin
                     .sandbox
                     .call(&bound.plugin.pre, &bound.binding, client, bound.binding.timeout)
-                    .send(notification)
+                    .send(notification, bound.shelf.clone(), worker)
             })
             .await;
         let outcome = match answer {
-            Ok(answer) => to_outcome(answer, &self.0.binding.redactor),
+            Ok(answer) => {
+                let longest = usize::try_from(self.0.binding.limits.result).unwrap_or(usize::MAX);
+                to_outcome(answer, &self.0.binding.redactor, longest)
+            }
             Err(abrupt) => Outcome::Fault { fault: abrupt.fault, reason: abrupt.reason },
         };
         (outcome, usage)

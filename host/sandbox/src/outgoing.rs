@@ -2,6 +2,7 @@
 //! only then sends. `http.send` and `wasi:http` both end here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +19,6 @@ use crate::text::one_line;
 
 /// Most headers of a request.
 const MAX_HEADERS: usize = 100;
-/// Header names and values of a request together, in bytes: receivers refuse more anyway.
-const MAX_HEADER_BYTES: usize = 32 << 10;
 /// Longest URL, in bytes, after expansion.
 const MAX_URL: usize = 8 << 10;
 /// Longest error text that a guest gets, in characters.
@@ -36,7 +35,11 @@ pub(crate) struct Outgoing {
     deadline: Instant,
     open: bool,
     sent: u32,
+    traffic: Arc<Traffic>,
 }
+
+/// The bytes that a delivery may still move, counted over all of its requests.
+struct Traffic(AtomicU64);
 
 /// The right to send one request, counted when it was given.
 pub(crate) struct Ticket {
@@ -44,6 +47,23 @@ pub(crate) struct Ticket {
     tokens: Arc<Tokens>,
     client: Client,
     deadline: Instant,
+    traffic: Arc<Traffic>,
+}
+
+impl Traffic {
+    fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(limit)))
+    }
+
+    fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Takes what moved; false where it was more than was left.
+    fn take(&self, bytes: u64) -> bool {
+        let taken = |left: u64| left.checked_sub(bytes);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
 }
 
 /// A request as the guest words it.
@@ -58,7 +78,16 @@ impl Outgoing {
     /// Closed at first: `configure` runs without http.
     pub(crate) fn new(binding: Arc<Binding>, tokens: Tokens, client: Option<Client>) -> Self {
         let deadline = Instant::now() + http_time(binding.timeout);
-        Self { binding, tokens: Arc::new(tokens), client, deadline, open: false, sent: 0 }
+        let traffic = Traffic::new(binding.limits.traffic);
+        Self { binding, tokens: Arc::new(tokens), client, deadline, open: false, sent: 0, traffic }
+    }
+
+    /// The budgets and the time of another delivery. The tokens stay, since the guest has them in its memory.
+    pub(crate) fn renew(&mut self) {
+        self.deadline = Instant::now() + http_time(self.binding.timeout);
+        self.open = false;
+        self.sent = 0;
+        self.traffic = Traffic::new(self.binding.limits.traffic);
     }
 
     /// Lets requests out from now on.
@@ -92,6 +121,7 @@ impl Outgoing {
             tokens: self.tokens.clone(),
             client: client.clone(),
             deadline: self.deadline,
+            traffic: self.traffic.clone(),
         })
     }
 }
@@ -113,9 +143,14 @@ impl Ticket {
     /// Sends a request and reads its whole answer.
     pub(crate) async fn exchange(self, draft: Draft) -> Result<Answer, Refusal> {
         let request = self.checked(draft).map_err(|refusal| self.tell(refusal))?;
-        let limit = self.binding.limits.response_body;
+        let limit = self.binding.limits.response_body.min(self.traffic.left());
         match timeout_at(self.deadline, self.client.send(request, limit)).await {
-            Ok(answer) => answer.map_err(|refusal| self.tell(refusal)),
+            Ok(Ok(answer)) => {
+                // Of requests at the same time the last may find nothing left; its answer is here all the same.
+                let _fits = self.traffic.take(answer.body.len() as u64);
+                Ok(answer)
+            }
+            Ok(Err(refusal)) => Err(self.tell(refusal)),
             Err(_elapsed) => Err(Refusal::Timeout),
         }
     }
@@ -140,6 +175,12 @@ impl Ticket {
             return Err(too_large("body", limit, "; for more, set under [limits]: request_body"));
         }
         let headers = self.headers(draft.headers)?;
+        if !self.traffic.take(body.len() as u64) {
+            return Err(Refusal::Denied(format!(
+                "the {} bytes of all requests and answers of a delivery are used up; for more, set under [limits]: traffic",
+                self.binding.limits.traffic
+            )));
+        }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = draft.method;
         *request.uri_mut() = url;
@@ -156,9 +197,10 @@ impl Ticket {
         for (name, value) in given {
             let value = self.expand(value);
             bytes += name.as_str().len() + value.len();
-            if bytes > MAX_HEADER_BYTES {
+            let limit = self.binding.limits.headers;
+            if bytes as u64 > limit {
                 return Err(Refusal::Invalid(format!(
-                    "headers are larger than {MAX_HEADER_BYTES} bytes"
+                    "headers are larger than {limit} bytes; for more, set under [limits]: headers"
                 )));
             }
             if is_ours(&name) {

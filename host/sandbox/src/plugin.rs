@@ -11,7 +11,7 @@ use crate::bindings::NotifierPre;
 use crate::call::Configured;
 use crate::context::Context;
 use crate::guard::Guard;
-use crate::notifier::{BindError, Notifier};
+use crate::notifier::{BindError, Notifier, Wires};
 use crate::sandbox::Inner;
 use crate::secrets::Secrets;
 use crate::state::StateStore;
@@ -92,13 +92,21 @@ impl Plugin {
             let runtime = Handle::try_current().ok()?;
             Some(StateAccess { store, runtime })
         });
+        let most = destination.limits.file;
+        if self.size as u64 > most {
+            return Err(BindError::Settings(format!(
+                "limits.file: the module has {} bytes, at most {most} are accepted; raise it or use a smaller module",
+                self.size
+            )));
+        }
+        let wires = Wires::of(&self.sandbox, destination, &secrets).map_err(BindError::Settings)?;
         let guard = Guard::new(destination, self.sandbox.own.clone());
         let binding = Arc::new(Binding::new(destination, guard, secrets, state));
         let time = binding.timeout.min(CONFIGURE_TIMEOUT);
         let call = self.sandbox.call(&self.pre, &binding, None, time);
         let (configured, _) = self.sandbox.run(time, move |_| call.configure()).await;
         match configured {
-            Ok(Configured::Enabled) => Ok(Notifier::new(self.clone(), binding, destination)),
+            Ok(Configured::Enabled) => Ok(Notifier::new(self.clone(), binding, destination, wires)),
             Ok(Configured::Disabled) => Err(BindError::Disabled),
             Ok(Configured::Refused(reason)) => Err(BindError::Refused(reason)),
             Err(abrupt) => Err(BindError::Fault { fault: abrupt.fault, reason: abrupt.reason }),
@@ -111,7 +119,7 @@ impl BindError {
     pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Fault { fault, .. } => Some(*fault),
-            Self::Disabled | Self::Refused(_) => None,
+            Self::Disabled | Self::Refused(_) | Self::Settings(_) => None,
         }
     }
 }

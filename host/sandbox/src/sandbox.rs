@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
@@ -25,12 +24,15 @@ use crate::engine::Ticker;
 use crate::fault::Abrupt;
 use crate::load::{LoadError, LoadProblem};
 use crate::plugin::Plugin;
+use crate::tls::Tls;
 use crate::turns::Turns;
 use crate::workers::Workers;
 use crate::{convert, engine, imports};
 
 /// Instances at once, unless the configuration says otherwise: each reserves some GiB of address space, no memory.
 pub const DEFAULT_INSTANCES: u32 = 256;
+/// Of these, one more for so many may wait to be used again.
+const WAITING_SHARE: u32 = 4;
 /// How long `describe` may take.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long past its time a call may keep a worker busy before its caller stops waiting for it.
@@ -47,10 +49,10 @@ pub struct SandboxConfig {
     pub own: Vec<SocketAddr>,
     /// Threads that guests run on.
     pub threads: usize,
-}
-
     /// What compiles modules.
     pub compiler: CompilerConfig,
+}
+
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
@@ -73,13 +75,15 @@ pub(crate) struct Inner {
     ticker: Ticker,
     pub(crate) engine: Engine,
     pub(crate) own: Arc<[SocketAddr]>,
-    pub(crate) tls: ClientConfig,
+    pub(crate) tls: Tls,
     pub(crate) workers: Workers,
     linker: Linker<Context>,
     cache: Cache,
     compiler: Compiler,
     turns: Turns,
     slots: Arc<Semaphore>,
+    /// Places for instances that wait to be used again.
+    pub(crate) waiting: Arc<Semaphore>,
     instances: u32,
 }
 
@@ -92,7 +96,8 @@ impl Sandbox {
     /// Makes the engine, reads the system's certificate authorities, and starts the threads.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
         let instances = config.instances.max(1);
-        let (engine, ticker) = engine::start(instances)
+        let waiting = instances / WAITING_SHARE;
+        let (engine, ticker) = engine::start(instances.saturating_add(waiting))
             .map_err(|error| SandboxError::Pool { instances, detail: format!("{error:#}") })?;
         let cache =
             Cache::open(&config.cache_dir, &engine).map_err(|error| SandboxError::Cache {
@@ -108,13 +113,14 @@ impl Sandbox {
             ticker,
             engine,
             own: config.own.into(),
-            tls: tls().map_err(|error| SandboxError::Start(error.to_string()))?,
+            tls: Tls::of_system().map_err(|error| SandboxError::Start(error.to_string()))?,
             turns: Turns::new(workers.count()),
             workers,
             linker,
             cache,
             compiler: Compiler::new(config.compiler),
             slots: Arc::new(Semaphore::new(slots)),
+            waiting: Arc::new(Semaphore::new(usize::try_from(waiting).unwrap_or_default())),
             instances,
         })))
     }
@@ -181,6 +187,9 @@ impl Inner {
         if let Some(component) = found {
             return Ok((hash, component, None));
         }
+        if let Some(limit) = self.cache.find_refusal(&hash) {
+            return Err(LoadProblem::CompileLimit { limit });
+        }
         let started = Instant::now();
         let code = match self.compiler.compile(file).await {
             Ok(code) => code,
@@ -196,9 +205,6 @@ impl Inner {
         let kept = blocking(move || {
             let kept = self.cache.keep(&self.engine, &hash, &code);
             kept.map(|component| (hash, component, Some(took)))
-        if let Some(limit) = self.cache.find_refusal(&hash) {
-            return Err(LoadProblem::CompileLimit { limit });
-        }
         });
         kept.await?.map_err(|detail| LoadProblem::Host { detail })
     }
@@ -259,23 +265,4 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, LoadProblem> {
     let ended = tokio::task::spawn_blocking(work).await;
     ended.map_err(|error| LoadProblem::Host { detail: error.to_string() })
-}
-
-/// TLS with the system's certificate authorities. The provider is named here and installed nowhere.
-fn tls() -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!("some certificate authorities of the system cannot be read: {error}");
-    }
-    let (added, _ignored) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        tracing::warn!(
-            "the system has no certificate authorities: no https receiver will be trusted"
-        );
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

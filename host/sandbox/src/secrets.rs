@@ -6,37 +6,54 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// Secrets by name, as the daemon resolved them. Cheap to clone.
+/// Secrets by name, as the daemon resolved them, and what TLS needs, which no plugin can name. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<BTreeMap<String, Zeroizing<String>>>);
+pub struct Secrets {
+    values: Values,
+    tls: Values,
+}
+
+type Values = Arc<BTreeMap<String, Zeroizing<String>>>;
 
 impl Secrets {
     /// The value of a secret.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.as_str())
+        self.values.get(name).map(|value| value.as_str())
+    }
+
+    /// The same with PEM texts by the keys that they are for, such as `tls.ca`.
+    #[must_use]
+    pub fn with_tls(self, texts: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { tls: wiped(texts), ..self }
+    }
+
+    pub(crate) fn tls(&self, key: &str) -> Option<&str> {
+        self.tls.get(key).map(|text| text.as_str())
     }
 
     /// Names in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.values.keys().map(String::as_str)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
 impl FromIterator<(String, String)> for Secrets {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(Arc::new(
-            pairs.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect(),
-        ))
+        Self { values: wiped(pairs), tls: Values::default() }
     }
+}
+
+fn wiped(pairs: impl IntoIterator<Item = (String, String)>) -> Values {
+    Arc::new(pairs.into_iter().map(|(name, value)| (name, Zeroizing::new(value))).collect())
 }
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Secrets").field(&self.0.keys().collect::<Vec<_>>()).finish()
+        f.debug_tuple("Secrets").field(&self.values.keys().collect::<Vec<_>>()).finish()
     }
 }
 

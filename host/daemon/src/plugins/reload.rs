@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use postrider_core::Destination;
+use postrider_core::{Destination, TlsSources};
 use postrider_queue::{KeptDestination, Queue};
-use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, Secrets, StateStore};
+use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, StateStore};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::directory::{self, FileAt, Listing, ReadError, Stamp};
 use super::kept::KeptModules;
 use super::loading::{Loaded, Loading};
-use super::secrets::Sources;
+use super::secrets::{Given, Sources};
 use super::watcher::Watcher;
 use super::{changes, fallbacks};
 use crate::dispatcher::{NotifierCall, Waker};
@@ -448,7 +448,7 @@ impl Reloader {
         let bound = match self.memory.failed.get(&candidate.spec.name) {
             Some((tried, error)) if *tried == fingerprint => Err(error.clone()),
             Some(_) | None => {
-                plugin.bind(&candidate.spec, values.into_iter().collect(), Some(self.state.clone())).await
+                plugin.bind(&candidate.spec, values.into(), Some(self.state.clone())).await
             }
         };
         let error = match bound {
@@ -469,6 +469,10 @@ impl Reloader {
             BindError::Refused(_) | BindError::Fault { .. } => {
                 let known = self.memory.kept.contains_key(&candidate.spec.name);
                 self.fall_back(candidate, before, format!("configure: {error}"), known).await
+            }
+            BindError::Settings(problem) => {
+                let known = self.memory.kept.contains_key(&candidate.spec.name);
+                self.fall_back(candidate, before, problem.clone(), known).await
             }
         };
         (entry, failed)
@@ -497,12 +501,12 @@ impl Reloader {
     }
 
     /// Reads the values off the runtime: a file may lie on a slow mount.
-    async fn secrets(&self, spec: &Destination) -> Result<BTreeMap<String, String>, String> {
-        if spec.secrets.is_empty() {
-            return Ok(BTreeMap::new());
+    async fn secrets(&self, spec: &Destination) -> Result<Given, String> {
+        if spec.secrets.is_empty() && spec.tls == TlsSources::default() {
+            return Ok(Given::default());
         }
-        let (sources, secrets) = (self.sources.clone(), spec.secrets.clone());
-        let reading = tokio::task::spawn_blocking(move || sources.read(&secrets));
+        let (sources, spec) = (self.sources.clone(), spec.clone());
+        let reading = tokio::task::spawn_blocking(move || sources.given(&spec));
         reading.await.unwrap_or_else(|stopped| Err(format!("secrets: {stopped}")))
     }
 
@@ -540,8 +544,7 @@ impl Reloader {
         let plugin = self.sandbox.load(&spec.plugin, content).await.ok()?;
         let values = self.secrets(&spec).await.ok()?;
         let fingerprint = fingerprint(&kept.text, plugin.hash(), &values);
-        let secrets: Secrets = values.into_iter().collect();
-        let notifier = plugin.bind(&spec, secrets, Some(self.state.clone())).await.ok()?;
+        let notifier = plugin.bind(&spec, values.into(), Some(self.state.clone())).await.ok()?;
         let candidate = Candidate { spec, text: kept.text.clone(), problem: None };
         Some(self.made(candidate, Made::ready(notifier, fingerprint), None))
     }
@@ -623,7 +626,7 @@ impl Reloader {
 }
 
 /// What makes two bindings the same: the file's text, the module, the secrets' values.
-fn fingerprint(text: &str, module: &str, secrets: &BTreeMap<String, String>) -> String {
+fn fingerprint(text: &str, module: &str, secrets: &Given) -> String {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();
     for part in
