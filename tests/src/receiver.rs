@@ -62,11 +62,15 @@ pub fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
 
 impl Receiver {
     pub async fn start(behaviour: Behaviour) -> Self {
-        Self::start_keeping(behaviour, false).await
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour).await
     }
 
-    async fn start_keeping(behaviour: Behaviour, bodies_only: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+        Self::start_keeping(address, behaviour, false).await
+    }
+
+    async fn start_keeping(address: SocketAddr, behaviour: Behaviour, bodies_only: bool) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let receiver = Self {
             address: listener.local_addr().unwrap(),
             received: Arc::default(),
@@ -92,7 +96,8 @@ impl Receiver {
 
     /// One for very many requests, of which it keeps the bodies only.
     pub async fn of_many() -> Self {
-        Self::start_keeping(answer("200 OK", "", ""), true).await
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::start_keeping(address, answer("200 OK", "", ""), true).await
     }
 
     /// One that takes requests, and answers as many as it is told, the first ones first.

@@ -11,6 +11,8 @@
 //! - `small_disk`: a disk that a test can fill.
 //! - `storm`: hosts are killed at random under load.
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
+//! - `misbehaviour`: guests that do their worst, and what stays of it.
+//! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `shutdown`: signals at every wait.
 //! - `refusals`: bad settings, files and bodies, each with its text.
@@ -24,7 +26,9 @@ mod fleet;
 mod full_disk;
 mod hosts;
 mod ingest;
+mod misbehaviour;
 mod outbox;
+mod redaction;
 mod refusals;
 mod reload;
 mod shutdown;

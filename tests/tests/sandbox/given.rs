@@ -72,7 +72,14 @@ pub(crate) async fn try_bind(
             secrets.insert(name.clone(), value.clone());
         }
     }
-    plugin(module).await.bind(&destination, Secrets::from_iter(secrets), state).await
+    let tls = destination.tls.by_key().into_iter().filter_map(|(key, source)| match source {
+        postrider_core::secret::SecretSource::File(path) => {
+            Some((key, std::fs::read_to_string(path).unwrap()))
+        }
+        _ => None,
+    });
+    let secrets = Secrets::from_iter(secrets).with_tls(tls);
+    plugin(module).await.bind(&destination, secrets, state).await
 }
 
 pub(crate) fn notification(content: &str) -> Notification {

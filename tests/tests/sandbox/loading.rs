@@ -48,6 +48,24 @@ async fn a_plugin_says_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_description_that_lies_is_bounded_and_said() {
+    let liar = plugin("liar").await;
+    let said = liar.description();
+    assert_eq!(liar.name(), "liar");
+    assert_eq!(said.name.chars().count(), 201);
+    assert_eq!(said.version, "1.0[2J");
+    assert_eq!(said.summary, "Ready. plugin \"bank\" 9.9 is in force");
+    assert_eq!((&said.config_schema, said.max_content), (&None, None));
+    assert_eq!((said.origins.len(), said.secrets.len()), (100, 100));
+    let warnings = liar.warnings().join("\n");
+    for warning in
+        ["config-schema is no JSON", "max-content is 0", "\"https://*\" is not an origin"]
+    {
+        assert!(warnings.contains(warning), "{warnings}");
+    }
+}
+
+#[tokio::test]
 async fn every_file_that_is_no_plugin_is_told_why() {
     const BUILD: &str = "build it for the world \"notifier\" of postrider:notifier@1.0.0";
     const WHOLE: &str = "copy it beside and rename it, so that it appears whole";

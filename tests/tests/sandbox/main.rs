@@ -7,15 +7,19 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     reason = "a test may fail loudly"
 )]
 
+mod behaviours;
 mod compiling;
+mod flipping;
 mod given;
+mod limits;
 mod loading;
 mod misbehaviour;
 mod network;
 mod parts;
+mod reuse;
 mod secrets;
 mod state;
+mod wires;

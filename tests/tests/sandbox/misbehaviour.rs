@@ -12,7 +12,7 @@ fn doing(what: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_misbehaviour_is_one_fault_and_the_next_delivery_works() {
+pub(crate) async fn every_misbehaviour_is_one_fault_and_the_next_delivery_works() {
     let good = fixture(&doing("ok")).await;
     for (what, fault, reason) in [
         ("trap", Fault::Trap, "send: wasm `unreachable` instruction executed"),
@@ -23,6 +23,7 @@ async fn every_misbehaviour_is_one_fault_and_the_next_delivery_works() {
         ("sleep", Fault::Timeout, "send: no end within 1s"),
         ("memory-bomb", Fault::Limit, "for more, set under [limits]: memory"),
         ("native-recursion", Fault::Trap, "call stack exhausted"),
+        ("shadow-recursion", Fault::Trap, "out of bounds memory access"),
         ("long-log-line", Fault::Limit, "more data at once"),
         ("big-answer", Fault::Limit, "more data at once"),
     ] {
@@ -45,7 +46,7 @@ async fn every_misbehaviour_is_one_fault_and_the_next_delivery_works() {
 }
 
 #[tokio::test]
-async fn verdicts_come_through() {
+pub(crate) async fn verdicts_come_through() {
     let retry = "policy.timeout = \"1s\"\n[config]\ndo = \"retry-destination\"\nafter_ms = 1500";
     let Outcome::Retry { reason, after, scope } = send(&fixture(retry).await, "{}").await.outcome
     else {
@@ -65,7 +66,7 @@ async fn verdicts_come_through() {
 }
 
 #[tokio::test]
-async fn a_configure_that_says_no_or_fails_keeps_the_destination_out() {
+pub(crate) async fn a_configure_that_says_no_or_fails_keeps_the_destination_out() {
     let bind = async |configure: &str| {
         let toml = format!("policy.timeout = \"1s\"\n[config]\nconfigure = \"{configure}\"");
         try_bind("fixture", "test", &toml, None).await.unwrap_err()
@@ -86,7 +87,7 @@ async fn a_configure_that_says_no_or_fails_keeps_the_destination_out() {
 }
 
 #[tokio::test]
-async fn a_log_flood_is_cut_at_its_limit() {
+pub(crate) async fn a_log_flood_is_cut_at_its_limit() {
     watch_log();
     let toml = "policy.timeout = \"10s\"\nlimits.log = \"4KiB\"\n[config]\ndo = \"log-flood\"\ncount = 100000";
     let flooding = try_bind("fixture", "flooding", toml, None).await.unwrap();
@@ -99,7 +100,7 @@ async fn a_log_flood_is_cut_at_its_limit() {
 }
 
 #[tokio::test]
-async fn standard_streams_are_log_lines() {
+pub(crate) async fn standard_streams_are_log_lines() {
     watch_log();
     let toml = "[config]\ndo = \"print\"";
     let printing = try_bind("fixture", "printing", toml, None).await.unwrap();

@@ -12,7 +12,7 @@ async fn probe(receiver: &Receiver) -> String {
 }
 
 #[tokio::test]
-async fn a_granted_receiver_gets_the_notification() {
+pub(crate) async fn a_granted_receiver_gets_the_notification() {
     let receiver = Receiver::ok().await;
     let sent = send(&fixture(&receiver.destination("post")).await, "{\"a\":1}").await;
     assert_eq!(note(&sent), "200 OK");
@@ -48,7 +48,7 @@ async fn a_receiver_that_hangs_is_a_timeout_that_the_guest_sees() {
 }
 
 #[tokio::test]
-async fn receivers_that_break_the_protocol_are_told_apart() {
+pub(crate) async fn receivers_that_break_the_protocol_are_told_apart() {
     for (behaviour, seen) in [
         (Behaviour::BreakOff, "HttpError::Other("),
         (Behaviour::Garbage, "HttpError::Other("),
@@ -134,7 +134,7 @@ async fn our_own_listener_is_closed() {
 }
 
 #[tokio::test]
-async fn requests_are_counted() {
+pub(crate) async fn requests_are_counted() {
     let receiver = Receiver::ok().await;
     let sent = send(&fixture(&receiver.destination("many-requests")).await, "{}").await;
     assert!(note(&sent).starts_with("10 of 100 answered; HttpError::Denied("), "{}", note(&sent));
@@ -161,7 +161,7 @@ async fn wasi(toml: &str) -> String {
 }
 
 #[tokio::test]
-async fn wasi_http_goes_through_the_same_door() {
+pub(crate) async fn wasi_http_goes_through_the_same_door() {
     let receiver = Receiver::ok().await;
     let toml = receiver.destination("post");
     assert_eq!(wasi(&toml).await, "200");
@@ -188,7 +188,7 @@ async fn wasi_http_goes_through_the_same_door() {
 }
 
 #[tokio::test]
-async fn wasi_grants_no_sockets_files_or_environment() {
+pub(crate) async fn wasi_grants_no_sockets_files_or_environment() {
     let receiver = Receiver::ok().await;
     let address = receiver.address;
     let socket =

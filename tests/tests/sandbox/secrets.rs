@@ -58,7 +58,7 @@ async fn a_secret_is_expanded_in_headers_and_body() {
 }
 
 #[tokio::test]
-async fn the_guest_sees_a_token_that_is_new_each_time() {
+pub(crate) async fn the_guest_sees_a_token_that_is_new_each_time() {
     let toml = format!("[config]\ndo = \"echo-config\"\nurl = \"{{{{secret:token}}}}\"\n{SECRETS}");
     let notifier = fixture(&toml).await;
     let (first, second) = (send(&notifier, "{}").await, send(&notifier, "{}").await);
@@ -67,7 +67,7 @@ async fn the_guest_sees_a_token_that_is_new_each_time() {
 }
 
 #[tokio::test]
-async fn a_token_sent_to_an_ungranted_origin_is_denied_and_nothing_arrives() {
+pub(crate) async fn a_token_sent_to_an_ungranted_origin_is_denied_and_nothing_arrives() {
     let (good, evil) = (Receiver::ok().await, Receiver::ok().await);
     let toml = good.destination("exfiltrate")
         + &format!(
@@ -100,7 +100,7 @@ async fn a_planted_placeholder_stays_text() {
 }
 
 #[tokio::test]
-async fn a_secret_is_revealed_only_where_the_destination_says_so() {
+pub(crate) async fn a_secret_is_revealed_only_where_the_destination_says_so() {
     let toml = format!("[config]\ndo = \"echo-secret\"\n{SECRETS}");
     assert_eq!(note(&send(&fixture(&toml).await, "{}").await), "none");
     // Revealed to the guest, and hidden again where it shows it.
@@ -118,4 +118,27 @@ async fn a_receiver_that_echoes_a_secret_does_not_bring_it_into_the_log_or_the_a
     let Outcome::Retry { reason, .. } = &sent.outcome else { panic!("{sent:?}") };
     assert!(reason.contains("bad token [secret:token]"), "{reason}");
     assert!(!logged("echoed").concat().contains("s3cr3t"));
+}
+
+#[tokio::test]
+pub(crate) async fn every_key_of_a_rotated_secret_signs() {
+    let sign = async |keys: &str| {
+        let toml = format!(
+            "[config]\ndo = \"sign\"\nsecret = \"rotated\"\n[secrets]\nrotated = {{ env = \"{keys}\" }}\n"
+        );
+        send(&fixture(&toml).await, "{}").await
+    };
+    let (new, old) = ("whsec_bmV3LWtleS1uZXcta2V5", "whsec_b2xkLWtleS1vbGQta2V5");
+    let both = sign(&format!("{new} {old}")).await;
+    let (first, second) = note(&both).split_once(' ').unwrap();
+    assert_eq!(first, note(&sign(new).await));
+    assert_eq!(second, note(&sign(old).await));
+    assert!(first.starts_with("v1,") && second.starts_with("v1,"), "{both:?}");
+    let seed = format!(
+        "whsk_{}",
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32])
+    );
+    assert!(note(&sign(&seed).await).starts_with("v1a,"));
+    let bad = sign(&format!("{new} whsec_!")).await.outcome;
+    assert!(bad.reason().contains("does not go on in base64"), "{bad:?}");
 }

@@ -66,7 +66,7 @@ fn toml(doing: &str) -> String {
 }
 
 #[tokio::test]
-async fn notes_are_kept_between_deliveries_and_apart_between_destinations() {
+pub(crate) async fn notes_are_kept_between_deliveries_and_apart_between_destinations() {
     let store: Arc<dyn StateStore> = Arc::new(Memory::default());
     let bind = async |name: &str, doing: &str| {
         try_bind("fixture", name, &toml(doing), Some(store.clone())).await.unwrap()

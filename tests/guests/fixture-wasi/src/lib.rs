@@ -1,7 +1,7 @@
 //! A guest for tests on the world `notifier-wasi`: what WASI grants, which is nothing but guarded HTTP.
 //!
-//! Config: `do` is `post` (to `url`), `socket` (to `address`), `file` (`path`) or `env`. The receipt's note says how
-//! it went, also when it failed, so that a test can read the error.
+//! Config: `do` is one of `behaviour`. The receipt's note says how it went, also when it failed, so that a test can
+//! read the error.
 //!
 //! Nothing on native targets, where its exports have no meaning.
 #![cfg(target_family = "wasm")]
@@ -14,12 +14,15 @@ mod bindings {
         generate_all,
     });
 }
+mod behaviour;
 mod post;
 
+use behaviour::Behaviour;
 use bindings::exports::postrider::notifier::handler::{
     Description, Failure, Guest, Notification, Receipt,
 };
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::net::TcpStream;
 
 thread_local! {
@@ -49,12 +52,17 @@ impl Guest for Fixture {
     }
 
     fn send(notification: Notification) -> Result<Receipt, Failure> {
-        let note = match text("do").as_str() {
-            "post" => post::post(&text("url"), &notification),
-            "socket" => socket(&text("address")),
-            "file" => file(&text("path")),
-            "env" => environment(),
-            other => return Err(Failure::Rejected(format!("config.do: {other:?} is unknown"))),
+        let Some(behaviour) = Behaviour::of(&text("do")) else {
+            return Err(Failure::Rejected(format!("config.do: {:?} is unknown", text("do"))));
+        };
+        let note = match behaviour {
+            Behaviour::Post => post::post(&text("url"), &notification),
+            Behaviour::Socket => socket(&text("address")),
+            Behaviour::File => file(&text("path")),
+            Behaviour::Env => environment(),
+            Behaviour::Handles => post::handles(1_000_000),
+            Behaviour::Header => post::header(512 << 10),
+            Behaviour::Stdout => stdout(64 << 20),
         };
         Ok(Receipt { id: None, note: Some(note) })
     }
@@ -78,6 +86,18 @@ fn file(path: &str) -> String {
         Ok(bytes) => format!("read {} bytes", bytes.len()),
         Err(error) => format!("error: {error}"),
     }
+}
+
+fn stdout(bytes: usize) -> String {
+    let chunk = [b'x'; 64 << 10];
+    let mut written = 0;
+    while written < bytes {
+        if let Err(error) = std::io::stdout().write_all(&chunk) {
+            return format!("error: {error}");
+        }
+        written += chunk.len();
+    }
+    format!("{written} bytes")
 }
 
 fn environment() -> String {

@@ -15,6 +15,21 @@ pub(crate) fn post(url: &str, notification: &Notification) -> String {
     }
 }
 
+/// Header tables that are all kept.
+pub(crate) fn handles(count: usize) -> String {
+    let kept: Vec<Fields> = (0..count).map(|_| Fields::new()).collect();
+    format!("{} handles", kept.len())
+}
+
+/// One header of so many bytes.
+pub(crate) fn header(size: usize) -> String {
+    let appended = Fields::new().append("x-large", &vec![b'x'; size]);
+    match appended {
+        Ok(()) => format!("{size} bytes"),
+        Err(error) => format!("error: {error:?}"),
+    }
+}
+
 fn try_post(url: &str, notification: &Notification) -> Result<u16, String> {
     let request = request(url, &notification.id)?;
     let body = request.body().map_err(|()| "body")?;

@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use postrider_tests::daemon::{Daemon, PATIENCE};
+use postrider_tests::receiver::Receiver;
+use serde_json::{Value, json};
+
+use crate::hooked;
+
+/// What a guest may do, and how its one attempt ends.
+const FIXTURE: [(&str, &str); 12] = [
+    ("trap", "dead"),
+    ("panic", "dead"),
+    ("exit", "dead"),
+    ("loop", "dead"),
+    ("host-call-loop", "dead"),
+    ("memory-bomb", "dead"),
+    ("native-recursion", "dead"),
+    ("shadow-recursion", "dead"),
+    ("log-flood", "dead"),
+    ("long-log-line", "dead"),
+    ("big-answer", "dead"),
+    ("sleep", "dead"),
+];
+const FIXTURE_WASI: [(&str, &str); 3] =
+    [("handles", "dead"), ("header", "dead"), ("stdout", "delivered")];
+/// Memory that may stay with the daemon after all of it, in KiB.
+const MAX_GROWTH: u64 = 30 << 10;
+
+/// Resident memory in KiB and the number of open files.
+fn held(daemon: &Daemon) -> (u64, usize) {
+    let proc = format!("/proc/{}", daemon.pid());
+    let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let resident = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (resident, std::fs::read_dir(format!("{proc}/fd")).unwrap().count())
+}
+
+/// Waits for the end of the newest delivery of a destination.
+async fn end(daemon: &Daemon, destination: &str) -> String {
+    let path = format!("/v1/deliveries?destination={destination}&limit=1");
+    let state = |d: &Value| d["items"][0]["state"].as_str().unwrap_or_default().to_owned();
+    state(&daemon.until(&path, |d| ["dead", "delivered"].contains(&state(d).as_str())).await)
+}
+
+#[tokio::test]
+async fn whatever_a_guest_does_the_daemon_and_a_healthy_destination_do_not_notice() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "match.type = \"*\"");
+    house.put_module("fixture", "fixture");
+    house.put_module("fixture_wasi", "fixture_wasi");
+    let misbehaving = FIXTURE.map(|(doing, state)| ("fixture", doing, state));
+    let misbehaving_wasi = FIXTURE_WASI.map(|(doing, state)| ("fixture_wasi", doing, state));
+    let all: Vec<_> = misbehaving.into_iter().chain(misbehaving_wasi).collect();
+    for (module, doing, _) in &all {
+        // A slow machine must not turn the other ends into time-outs; the log flood meets its end by time.
+        let timeout = if ["loop", "host-call-loop", "sleep", "log-flood"].contains(doing) {
+            "500ms"
+        } else {
+            "15s"
+        };
+        house.put(
+            &format!("{doing}.toml"),
+            format!(
+                "plugin = \"{module}\"\nmatch.type = \"{doing}\"\npolicy.attempts = 1\npolicy.timeout = \"{timeout}\"\n\
+                 limits.memory = \"32MiB\"\nconfig.do = \"{doing}\"\n"
+            ),
+        );
+    }
+    let daemon = house.start().await;
+    let pid = daemon.pid();
+    let mut sent = 0;
+    let mut first = None;
+    for round in 0..2 {
+        for (_, doing, state) in &all {
+            daemon.enqueue(&json!({"type": doing})).await;
+            let ended = end(&daemon, doing).await;
+            // Whether a million lines are refused in time is the machine's business.
+            assert!(ended == *state || *doing == "log-flood", "{doing}: {ended}");
+            sent += 1;
+            receiver.ids(sent, PATIENCE).await;
+        }
+        // The first round brings everything in that stays: code, threads, connections, warm slots.
+        if round == 0 {
+            daemon.until_empty().await;
+            first = Some(held(&daemon));
+        }
+    }
+    daemon.until_empty().await;
+    let ((memory, files), (memory_after, files_after)) = (first.unwrap(), held(&daemon));
+    assert!(memory_after < memory + MAX_GROWTH, "{memory} KiB became {memory_after}");
+    // The API's own connection to this test comes and goes.
+    assert!(files_after <= files + 1, "{files} open files became {files_after}");
+    assert_eq!(daemon.pid(), pid);
+    let mut ids = receiver.ids(sent, Duration::from_secs(1)).await;
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), sent, "each once at the healthy one");
+    assert!(daemon.stop().await.success());
+}
