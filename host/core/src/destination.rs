@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::network::{Proxy, TlsSources};
+use crate::ordering::OrderedBy;
 use crate::policy::Policy;
 use crate::reuse::{Reuse, ReuseKey};
 use crate::secret::{self, SecretSource};
@@ -34,6 +35,8 @@ pub struct Destination {
     pub reveal: bool,
     /// Destinations that take over a delivery that died here, in order.
     pub fallback: Vec<String>,
+    /// Keeps deliveries of one key in order, one at a time; none: they run side by side.
+    pub ordered_by: Option<OrderedBy>,
     /// The only module that this destination accepts, SHA-256 in hexadecimal.
     pub sha256: Option<String>,
     /// The `[config]` table as a JSON object.
@@ -70,6 +73,7 @@ struct File {
     #[serde(default)]
     fallback: Vec<String>,
     fallback_after: Option<Span>,
+    ordered_by: Option<OrderedBy>,
     sha256: Option<String>,
     #[serde(default)]
     config: toml::Table,
@@ -141,6 +145,7 @@ impl Destination {
             allow_private: file.allow_private,
             reveal: file.reveal,
             fallback: file.fallback,
+            ordered_by: file.ordered_by,
             sha256,
             config,
             secrets: file.secrets,
@@ -283,6 +288,8 @@ mod tests {
             ("policy.rate = 'fast'", "is not a rate"),
             ("sha256 = 'abc'", "64 hexadecimal digits"),
             ("fallback_after = '5m'", "leave it out"),
+            ("ordered_by = 'host'", "write \"subject\" or \"labels.NAME\""),
+            ("policy.expires_after = '0s'", "above zero"),
             ("fallback = ['oncall']", "itself"),
             ("[config]\nx = nan", "cannot be given"),
             (

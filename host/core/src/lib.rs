@@ -1,8 +1,10 @@
 //! The decisions of postrider, pure: no IO, no clock, no chance. `now` and `jitter` are parameters.
 //!
 //! - [`notification`]: what a producer hands in, validated once.
+//! - [`schedule`]: when it is delivered, and until when it is worth it.
 //! - [`destination`]: the file format of a named, configured use of a plugin.
 //! - [`filter`]: which notifications a destination gets.
+//! - [`ordering`]: what its deliveries are kept in order by.
 //! - [`grant`]: the origins that a destination grants its plugin.
 //! - [`policy`]: how often, how long and how many at once.
 //! - [`limits`]: what one delivery may use of the sandbox.
@@ -25,9 +27,11 @@ pub mod grant;
 pub mod limits;
 pub mod network;
 pub mod notification;
+pub mod ordering;
 pub mod outcome;
 pub mod policy;
 pub mod reuse;
+pub mod schedule;
 pub mod secret;
 pub mod settle;
 pub mod split;
@@ -41,7 +45,9 @@ pub use grant::Grant;
 pub use limits::Limits;
 pub use network::{Proxy, TlsSources};
 pub use notification::{Draft, Notification, NotificationId};
+pub use ordering::OrderedBy;
 pub use outcome::{Fault, Outcome, Receipt, Scope};
 pub use policy::{Backoff, Policy};
 pub use reuse::Reuse;
+pub use schedule::Schedule;
 pub use settle::{Settlement, Standing, settle};

@@ -14,6 +14,9 @@ pub struct Policy {
     pub attempts: Option<u32>,
     /// Age at which a delivery dies, whatever its attempts.
     pub max_age: Duration,
+    /// Time after which a notification is worth no attempt here, counted from its arrival, whatever its own
+    /// `expires_after`; the earlier wins. None: `max_age` alone bounds.
+    pub expires_after: Option<Duration>,
     pub backoff: Backoff,
     /// Wall-clock time of one attempt.
     pub timeout: Duration,
@@ -53,6 +56,7 @@ impl Default for Policy {
         Self {
             attempts: None,
             max_age: Duration::from_secs(3 * 86_400),
+            expires_after: None,
             backoff: Backoff::default(),
             timeout: Duration::from_secs(30),
             concurrency: DEFAULT_CONCURRENCY,
@@ -78,6 +82,7 @@ impl Default for Backoff {
 struct PolicyFile {
     attempts: Option<u32>,
     max_age: Option<Span>,
+    expires_after: Option<Span>,
     backoff: Option<Backoff>,
     timeout: Option<Span>,
     concurrency: Option<u32>,
@@ -92,12 +97,18 @@ impl<'de> Deserialize<'de> for Policy {
         let policy = Self {
             attempts: file.attempts,
             max_age: file.max_age.map_or(default.max_age, |s| s.0),
+            expires_after: file.expires_after.map(|s| s.0),
             backoff: file.backoff.unwrap_or(default.backoff),
             timeout: file.timeout.map_or(default.timeout, |s| s.0),
             concurrency: file.concurrency.unwrap_or(default.concurrency),
             rate: file.rate,
             retry_after_cap: file.retry_after_cap.map_or(default.retry_after_cap, |s| s.0),
         };
+        if policy.expires_after == Some(Duration::ZERO) {
+            return Err(Error::custom(
+                "expires_after must be above zero; leave it out for no limit",
+            ));
+        }
         if policy.attempts == Some(0) {
             return Err(Error::custom("attempts must be at least 1; leave it out for no limit"));
         }
