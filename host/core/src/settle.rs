@@ -16,8 +16,10 @@ pub struct Standing {
     pub used: u32,
     /// Leases in a row that expired before this one.
     pub lost: u32,
-    /// Time since the delivery was made, by the database's clock.
+    /// Time since the delivery was first due, by the database's clock.
     pub age: Duration,
+    /// Time until it expires, by the same clock; zero once it has, none where nothing but `max_age` bounds it.
+    pub left: Option<Duration>,
 }
 
 /// What the host writes for an attempt.
@@ -46,7 +48,7 @@ pub enum Cause {
     Gone,
     /// Its budgeted attempts are used up.
     Exhausted,
-    /// Older than `max_age`, or would be at its next attempt.
+    /// Older than `max_age` or past its expiry, or would be at its next attempt.
     Expired,
     /// Its lease expired [`MAX_LOST`] times in a row.
     Lost,
@@ -58,6 +60,29 @@ impl Settlement {
     /// Whether the delivery gives up, and a fallback may take over.
     pub fn is_death(&self) -> bool {
         matches!(self, Self::Dead { .. })
+    }
+}
+
+impl Standing {
+    /// The same when `duration` has passed.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self {
+            age: self.age.saturating_add(duration),
+            left: self.left.map(|left| left.saturating_sub(duration)),
+            ..self
+        }
+    }
+
+    /// Whether it has expired.
+    pub fn is_expired(&self) -> bool {
+        self.left == Some(Duration::ZERO)
+    }
+
+    /// Whether, when `delay` has passed, it is too late for an attempt.
+    fn is_over_after(&self, delay: Duration, policy: &Policy) -> bool {
+        let then = self.after(delay);
+        then.age >= policy.max_age || then.is_expired()
     }
 }
 
@@ -78,7 +103,7 @@ impl Cause {
 pub fn refuse(standing: &Standing, policy: &Policy) -> Option<Cause> {
     if standing.lost >= MAX_LOST {
         Some(Cause::Lost)
-    } else if standing.age >= policy.max_age {
+    } else if standing.is_over_after(Duration::ZERO, policy) {
         Some(Cause::Expired)
     } else {
         None
@@ -88,7 +113,7 @@ pub fn refuse(standing: &Standing, policy: &Policy) -> Option<Cause> {
 /// Turns an attempt's outcome into its settlement. `dice` in `0.0..1.0` is the jitter.
 ///
 /// A Retry-After only lengthens the wait, is capped by `retry_after_cap`, and burns no attempt: the receiver asked
-/// for it. `max_age` bounds everything: a delivery whose next attempt would come too late dies now.
+/// for it. `max_age` and the expiry bound everything: a delivery whose next attempt would come too late dies now.
 pub fn settle(outcome: &Outcome, standing: &Standing, policy: &Policy, dice: f64) -> Settlement {
     let (after, scope) = match outcome {
         Outcome::Delivered(_) => return Settlement::Delivered,
@@ -107,7 +132,7 @@ pub fn settle(outcome: &Outcome, standing: &Standing, policy: &Policy, dice: f64
     // Those that a receiver sent away together must not come back together either.
     let asked = asked.map(|after| after + after.min(SPREAD).mul_f64(dice.clamp(0.0, 1.0)));
     let delay = asked.map_or(backoff, |asked| asked.max(backoff));
-    if standing.age.saturating_add(delay) >= policy.max_age {
+    if standing.is_over_after(delay, policy) {
         return Settlement::Dead { cause: Cause::Expired };
     }
     let hold = match scope {
@@ -129,7 +154,7 @@ mod tests {
     use crate::outcome::{Fault, Receipt};
     use proptest::prelude::*;
 
-    const FRESH: Standing = Standing { used: 0, lost: 0, age: Duration::ZERO };
+    const FRESH: Standing = Standing { used: 0, lost: 0, age: Duration::ZERO, left: None };
 
     fn retry(after: Option<u64>, scope: Scope) -> Outcome {
         Outcome::Retry { reason: "503".into(), after: after.map(Duration::from_secs), scope }
@@ -200,20 +225,39 @@ mod tests {
         assert_eq!(refuse(&Standing { lost: 5, ..FRESH }, &policy), Some(Cause::Lost));
         let old = Standing { age: policy.max_age, ..FRESH };
         assert_eq!(refuse(&old, &policy), Some(Cause::Expired));
+        let left = |left| Standing { left: Some(left), ..FRESH };
+        assert_eq!(refuse(&left(Duration::ZERO), &policy), Some(Cause::Expired));
+        assert_eq!(refuse(&left(Duration::from_nanos(1)), &policy), None);
+    }
+
+    #[test]
+    fn the_earlier_of_max_age_and_expiry_bounds_a_retry() {
+        let at = |age, left| {
+            let policy = Policy { max_age: Duration::from_secs(60), ..Policy::default() };
+            let (age, left) = (Duration::from_secs(age), Some(Duration::from_secs(left)));
+            settle(&retry(None, Scope::Delivery), &Standing { age, left, ..FRESH }, &policy, 0.0)
+        };
+        let dead = Settlement::Dead { cause: Cause::Expired };
+        assert_eq!(at(0, 5), dead);
+        assert!(matches!(at(0, 6), Settlement::Retry { .. }));
+        assert_eq!(at(55, 600), dead);
+        assert!(matches!(at(54, 600), Settlement::Retry { .. }));
     }
 
     proptest! {
         #[test]
         fn a_retry_always_comes_before_max_age_and_not_before_it_was_asked(
             used in 0u32..1_000, age in 0u64..400_000, after in proptest::option::of(0u64..1_000_000),
-            dice in 0.0f64..1.0, wide in any::<bool>(),
+            dice in 0.0f64..1.0, wide in any::<bool>(), left in proptest::option::of(0u64..400_000),
         ) {
             let policy = Policy::default();
             let scope = if wide { Scope::Destination } else { Scope::Delivery };
-            let standing = Standing { used, lost: 0, age: Duration::from_secs(age) };
+            let left = left.map(Duration::from_secs);
+            let standing = Standing { used, lost: 0, age: Duration::from_secs(age), left };
             match settle(&retry(after, scope), &standing, &policy, dice) {
                 Settlement::Retry { delay, counted, .. } => {
                     prop_assert!(standing.age + delay < policy.max_age);
+                    prop_assert!(left.is_none_or(|left| delay < left));
                     prop_assert_eq!(counted, after.is_none());
                     let asked = Duration::from_secs(after.unwrap_or(0)).min(policy.retry_after_cap);
                     prop_assert!(delay >= asked);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use postrider_core::{Destination, Notification};
+use postrider_queue::{AgeBound, Target};
 use postrider_sandbox::Plugin;
 
 use crate::dispatcher::NotifierCall;
@@ -65,6 +66,15 @@ pub enum Status {
 }
 
 impl Entry {
+    fn target(&self, notification: &Notification) -> Target {
+        let ordered_by = self.spec.ordered_by.as_ref();
+        Target {
+            destination: self.spec.name.clone(),
+            order_key: ordered_by.and_then(|by| by.key(notification)),
+            expires_after: self.spec.policy.expires_after,
+        }
+    }
+
     /// The same entry with another problem.
     pub fn with_problem(&self, problem: Option<String>) -> Self {
         Self {
@@ -129,12 +139,29 @@ impl Registry {
     }
 
     /// The destinations that get `notification`. Depends on names and `match` only, never on what is loaded.
-    pub fn route(&self, notification: &Notification) -> Vec<String> {
+    pub fn route(&self, notification: &Notification) -> Vec<Target> {
         self.destinations()
             .filter(|(_, entry)| !matches!(entry.status, Status::Off(_)))
             .filter(|(_, entry)| entry.spec.filter.matches(notification))
-            .map(|(name, _)| name.to_owned())
+            .map(|(_, entry)| entry.target(notification))
             .collect()
+    }
+
+    /// `name` as a target of `notification`; one that is not known here has no order and no bound.
+    pub fn target(&self, name: &str, notification: &Notification) -> Target {
+        match self.destination(name) {
+            Some(entry) => entry.target(notification),
+            None => Target::new(name),
+        }
+    }
+
+    /// The age at which the deliveries of each destination die.
+    pub fn age_bounds(&self) -> Vec<AgeBound> {
+        let bounds = self.destinations().map(|(name, entry)| AgeBound {
+            destination: name.to_owned(),
+            max_age: entry.spec.policy.max_age,
+        });
+        bounds.collect()
     }
 }
 
@@ -188,6 +215,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_target_has_its_destinations_order_and_bound() {
+        let mut registry = Registry::default();
+        let text = "ordered_by = 'subject'\n[policy]\nexpires_after = '5m'";
+        registry.insert(entry("pager", text, None)).unwrap();
+        let subject = Some("db-1".to_owned());
+        let draft = postrider_core::Draft { kind: "x".into(), subject, ..Default::default() };
+        let id = postrider_core::NotificationId(uuid::Uuid::nil());
+        let notification = draft.accept(id, Timestamp::UNIX_EPOCH).unwrap();
+        let target = Target {
+            destination: "pager".into(),
+            order_key: Some("db-1".into()),
+            expires_after: Some(std::time::Duration::from_secs(300)),
+        };
+        assert_eq!(registry.route(&notification), [target.clone()]);
+        assert_eq!(registry.target("pager", &notification), target);
+        assert_eq!(registry.target("gone", &notification), Target::from("gone"));
+    }
+
+    #[test]
     fn a_parked_destination_is_routed_to_and_one_that_is_off_is_not() {
         let mut registry = Registry::default();
         registry.insert(entry("parked", "", None)).unwrap();
@@ -206,7 +252,7 @@ pub(crate) mod tests {
         let notification = postrider_core::Draft { kind: "x".into(), ..Default::default() }
             .accept(postrider_core::NotificationId(uuid::Uuid::nil()), Timestamp::UNIX_EPOCH)
             .unwrap();
-        assert_eq!(registry.route(&notification), ["parked"]);
+        assert_eq!(registry.route(&notification), [Target::from("parked")]);
         assert_eq!(registry.ready().count(), 0);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_core::settle::{Cause, Settlement};
-use postrider_core::{DeliveryId, LeaseKey, NotificationId};
+use postrider_core::{DeliveryId, LeaseKey, NotificationId, Schedule};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -15,7 +15,8 @@ use crate::conformance::{EPOCH, attempt, everything, host, notification};
 use crate::sqlite::tests::insert_as_producer;
 use crate::sqlite::{Clock, SqliteOptions, SqliteQueue};
 use crate::{
-    Claim, Enqueue, KeptDestination, MemoryQueue, Page, Queue, Route, Settle, Slot, Slots,
+    AgeBound, Claim, Enqueue, Handover, KeptDestination, MemoryQueue, Page, Queue, Route, Settle,
+    Slot, Slots, Sweep, Target,
 };
 
 /// Few names and small numbers, so that operations meet.
@@ -24,9 +25,10 @@ const NAMES: [&str; 3] = ["slack", "email", "pager"];
 #[derive(Clone, Debug)]
 enum Operation {
     Enqueue { items: Vec<Item> },
-    Arrive,
+    Arrive { times: Times },
     FanOut { names: usize, malformed: bool },
     Claim { slots: [(u32, u32); 3], lease: u64 },
+    ClaimOverdue { limit: u32, max_age: u64, lease: u64 },
     Extend { leases: Vec<usize>, lease: u64 },
     Settle { items: Vec<(usize, End)> },
     Redeliver { ids: Vec<i64> },
@@ -45,7 +47,11 @@ struct Item {
     kind: usize,
     key: Option<usize>,
     names: usize,
+    times: Times,
 }
+
+/// Of a schedule, in seconds.
+type Times = (u64, Option<u64>);
 
 #[derive(Clone, Debug)]
 enum End {
@@ -57,8 +63,9 @@ enum End {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let seconds = 0u64..40;
-    let item = (0u128..30, 0usize..2, proptest::option::of(0usize..3), 0usize..8)
-        .prop_map(|(id, kind, key, names)| Item { id, kind, key, names });
+    let times = (0u64..20, proptest::option::of(1u64..60));
+    let item = (0u128..30, 0usize..2, proptest::option::of(0usize..3), 0usize..8, times.clone())
+        .prop_map(|(id, kind, key, names, times)| Item { id, kind, key, names, times });
     let slot = (0usize..2, 0usize..2);
     let ids = proptest::collection::vec(1i64..20, 1..4);
     let leases = proptest::collection::vec(0usize..40, 1..5);
@@ -66,11 +73,14 @@ fn operation() -> impl Strategy<Value = Operation> {
     let version = proptest::option::of(proptest::option::of(0u64..6));
     prop_oneof![
         3 => proptest::collection::vec(item, 1..4).prop_map(|items| Operation::Enqueue { items }),
-        1 => Just(Operation::Arrive),
+        1 => times.prop_map(|times| Operation::Arrive { times }),
         1 => (0usize..8, any::<bool>())
             .prop_map(|(names, malformed)| Operation::FanOut { names, malformed }),
         4 => (proptest::array::uniform3((0u32..5, 0u32..4)), seconds.clone())
             .prop_map(|(slots, lease)| Operation::Claim { slots, lease }),
+        2 => (0u32..6, 20u64..90, seconds.clone()).prop_map(|(limit, max_age, lease)| {
+            Operation::ClaimOverdue { limit, max_age, lease }
+        }),
         1 => (leases, seconds.clone())
             .prop_map(|(leases, lease)| Operation::Extend { leases, lease }),
         4 => ends.prop_map(|items| Operation::Settle { items }),
@@ -102,6 +112,24 @@ fn end() -> impl Strategy<Value = End> {
 fn names(set: usize) -> Vec<String> {
     let chosen = NAMES.iter().enumerate().filter(|(bit, _)| set & (1 << bit) != 0);
     chosen.map(|(_, name)| (*name).to_owned()).collect()
+}
+
+/// The last destination is ordered, by one of two keys; the middle one has a bound of its own.
+fn target(name: &str, key: usize) -> Target {
+    match name {
+        "pager" => Target { order_key: Some(format!("key {}", key % 2)), ..Target::from(name) },
+        "email" => Target { expires_after: Some(seconds(40)), ..Target::from(name) },
+        other => Target::from(other),
+    }
+}
+
+fn targets(set: usize) -> Vec<Target> {
+    names(set).iter().map(|name| target(name, set)).collect()
+}
+
+fn schedule((deliver_after, expires_after): Times) -> Schedule {
+    let expires_after = expires_after.map(|after| seconds(deliver_after + after));
+    Schedule { deliver_after: seconds(deliver_after), expires_after }
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -141,13 +169,14 @@ impl Pair {
                 let answer = self.store.enqueue(batch.clone()).await;
                 same(&self.model.enqueue(batch).await, &answer)
             }
-            Operation::Arrive => {
+            Operation::Arrive { times } => {
                 self.arrivals += 1;
                 let mut arriving = notification();
                 arriving.id = NotificationId(Uuid::from_u128(self.arrivals));
-                self.model.insert(arriving.clone());
+                let schedule = schedule(*times);
+                self.model.insert_scheduled(arriving.clone(), schedule);
                 let path = self.directory.path().join("queue.db");
-                insert_as_producer(&path, &arriving).await;
+                insert_as_producer(&path, &arriving, schedule).await;
                 Ok(())
             }
             Operation::FanOut { names: set, malformed } => {
@@ -155,7 +184,7 @@ impl Pair {
                 same(&self.model.arrived(3).await, &arrived)?;
                 let routes = arrived.unwrap().into_iter().map(|arrived| Route {
                     row: arrived.row,
-                    destinations: if *malformed { Err("no".into()) } else { Ok(names(*set)) },
+                    destinations: if *malformed { Err("no".into()) } else { Ok(targets(*set)) },
                 });
                 let routes: Vec<Route> = routes.collect();
                 let answer = self.store.fan_out(routes.clone()).await;
@@ -170,6 +199,18 @@ impl Pair {
                 let claim = Claim { host: host(), lease: seconds(*lease), slots: slots.collect() };
                 let answer = self.store.claim(&claim).await;
                 same(&self.model.claim(&claim).await, &answer)?;
+                self.leases.extend(answer.unwrap().iter().map(|lease| lease.key));
+                Ok(())
+            }
+            Operation::ClaimOverdue { limit, max_age, lease } => {
+                let bounds = NAMES.iter().map(|name| AgeBound {
+                    destination: (*name).to_owned(),
+                    max_age: seconds(*max_age),
+                });
+                let (limit, bounds) = (*limit, bounds.collect());
+                let sweep = Sweep { host: host(), lease: seconds(*lease), limit, bounds };
+                let answer = self.store.claim_overdue(&sweep).await;
+                same(&self.model.claim_overdue(&sweep).await, &answer)?;
                 self.leases.extend(answer.unwrap().iter().map(|lease| lease.key));
                 Ok(())
             }
@@ -269,21 +310,25 @@ fn enqueue(item: &Item) -> Enqueue {
     enqueued.kind = format!("kind.{}", item.kind);
     enqueued.content = Bytes::from(vec![u8::try_from(item.kind).unwrap() * 255]);
     let idempotency_key = item.key.map(|key| format!("key {key}"));
-    Enqueue { notification: enqueued, idempotency_key, destinations: names(item.names) }
+    let (schedule, destinations) = (schedule(item.times), targets(item.names));
+    Enqueue { notification: enqueued, idempotency_key, schedule, destinations }
 }
 
 fn settle(key: LeaseKey, end: &End) -> Settle {
     let (settlement, recorded, handover) = match end {
-        End::Delivered => (Settlement::Delivered, true, Vec::new()),
+        End::Delivered => (Settlement::Delivered, true, None),
         End::Retry { delay, counted, hold, recorded } => {
             let (delay, hold) = (seconds(*delay), hold.map(seconds));
-            (Settlement::Retry { delay, counted: *counted, hold }, *recorded, Vec::new())
+            (Settlement::Retry { delay, counted: *counted, hold }, *recorded, None)
         }
         End::Dead { handover, recorded } => {
-            let handover = handover.iter().map(|place| NAMES[*place].to_owned()).collect();
+            let handover = handover.split_first().map(|(first, rest)| Handover {
+                taker: target(NAMES[*first], 0),
+                chain: rest.iter().map(|place| NAMES[*place].to_owned()).collect(),
+            });
             (Settlement::Dead { cause: Cause::Gone }, *recorded, handover)
         }
-        End::Released => (Settlement::Released, false, Vec::new()),
+        End::Released => (Settlement::Released, false, None),
     };
     let attempt = recorded.then(|| attempt("outcome"));
     Settle { key, settlement, parts_done: 1, reason: "reason".into(), attempt, handover }

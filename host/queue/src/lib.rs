@@ -7,6 +7,13 @@
 //! - `conformance` (tests only): the claims that every store must keep, written once.
 //! - `lease_model` (tests only): the lease protocol, searched exhaustively.
 //!
+//! # Order
+//!
+//! Deliveries of one destination with one `order_key` run one at a time, in the order of their ids. The first is the
+//! key's *head*, an ordinary live delivery. The others *wait*: they are live but never due. A key without a head
+//! promotes the first that waits; whatever ends a head, or makes a delivery, does so. A delivery without a key knows
+//! nothing of this.
+//!
 //! # The lease protocol
 //!
 //! A live delivery has one clock, `due`: when it may next be claimed. A claim moves `due` forward by the lease and
@@ -24,7 +31,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::settle::{Settlement, Standing};
 use postrider_core::{
-    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, NotificationId,
+    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, NotificationId, Schedule,
 };
 
 #[cfg(test)]
@@ -39,10 +46,12 @@ pub mod memory;
 mod millis;
 pub mod postgres;
 pub mod sqlite;
+mod target;
 
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
 pub use sqlite::{OpenError, SqliteOptions, SqliteQueue};
+pub use target::{AgeBound, Sweep, Target};
 
 /// Most items that one call takes: keeps transactions short. Callers batch within it.
 pub const MAX_BATCH: usize = 1_000;
@@ -69,6 +78,12 @@ pub trait Queue: Send + Sync + 'static {
     /// and a destination that is named twice counts once.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError>;
 
+    /// Leases what came too late, whether or not it is due: live deliveries past their expiry, and those older than
+    /// their destination's `max_age`; also of destinations that are held, and those that wait for their key's head.
+    /// The caller settles them as dead. At most [`MAX_BATCH`] a call, and bounded work: what it leaves comes with the
+    /// next ones. Promotes what a host that ended left waiting, too.
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError>;
+
     /// Extends leases to `lease` from now. Answers those that are no longer ours.
     async fn extend(&self, held: &[LeaseKey], lease: Duration)
     -> Result<Vec<LeaseKey>, QueueError>;
@@ -78,9 +93,10 @@ pub trait Queue: Send + Sync + 'static {
     /// store; one that is not recorded gives its number back.
     async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError>;
 
-    /// Revives dead or cancelled deliveries with a fresh budget, due at once, and makes waiting ones due at once.
-    /// Answers how many it revived or hastened; delivered, leased and due ones are left alone. The revived are
-    /// retries: a thousand dead letters must not starve fresh traffic.
+    /// Revives dead or cancelled deliveries with a fresh budget, due at once, and makes later ones due at once.
+    /// Answers how many it revived or hastened; delivered, leased and due ones, and those that wait for their key's
+    /// head, are left alone. The revived are retries: a thousand dead letters must not starve fresh traffic. They
+    /// expire no more, and one with an order key comes after its key's head.
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
 
     /// Cancels live deliveries; a running attempt then finds its lease lost, and is recorded as `lost`. Answers how
@@ -179,7 +195,9 @@ pub enum QueueError {
 pub struct Enqueue {
     pub notification: Notification,
     pub idempotency_key: Option<String>,
-    pub destinations: Vec<String>,
+    pub schedule: Schedule,
+    /// Of two targets of one destination the first counts.
+    pub destinations: Vec<Target>,
 }
 
 /// What became of one [`Enqueue`].
@@ -214,7 +232,8 @@ pub struct Arrived {
 pub struct Look {
     /// A notification that a producer inserted itself waits for fan-out.
     pub arrived: bool,
-    /// Time until the first live delivery of the destinations is due; zero when one is, none without any.
+    /// Time until the first live delivery of the destinations is due; zero when one is, none without any. Those that
+    /// wait for their key's head do not count.
     pub due: Option<Duration>,
 }
 
@@ -223,7 +242,7 @@ pub struct Look {
 pub struct Route {
     pub row: i64,
     /// The destinations, or the reason to set it aside.
-    pub destinations: Result<Vec<String>, String>,
+    pub destinations: Result<Vec<Target>, String>,
 }
 
 /// What a host asks for.
@@ -269,6 +288,8 @@ pub struct Lease {
     pub parts_done: u32,
     /// What is left of the chain of fallbacks that this delivery came by; empty for an ordinary one.
     pub chain: Vec<String>,
+    /// The key whose deliveries run one at a time.
+    pub order_key: Option<String>,
 }
 
 /// One delivery's settlement.
@@ -281,9 +302,24 @@ pub struct Settle {
     pub reason: String,
     /// The attempt to record; none for a release or a refusal.
     pub attempt: Option<Attempt>,
-    /// Used by [`Settlement::Dead`]: the first of these takes over in the same transaction and inherits the rest. A
+    /// Used by [`Settlement::Dead`]: takes over in the same transaction, unless the notification itself has expired. A
     /// destination that already has this notification is linked, not sent to twice.
-    pub handover: Vec<String>,
+    pub handover: Option<Handover>,
+}
+
+impl Settle {
+    /// Whether the delivery ends with it.
+    pub fn ends(&self) -> bool {
+        matches!(self.settlement, Settlement::Delivered | Settlement::Dead { .. })
+    }
+}
+
+/// Who takes a dead delivery over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    pub taker: Target,
+    /// Who comes after it.
+    pub chain: Vec<String>,
 }
 
 /// One page of a list: up to `limit` rows after the row `after`.
@@ -314,6 +350,8 @@ pub struct NotificationRecord {
     pub deliveries: Option<u32>,
     /// Why it was set aside.
     pub malformed: Option<String>,
+    /// When it expires by its own `expires_after`; none until it is fanned out.
+    pub expires: Option<Timestamp>,
 }
 
 /// A stored delivery.
@@ -327,8 +365,13 @@ pub struct DeliveryRecord {
     /// Attempts made, lost ones included.
     pub attempts: u32,
     pub created: Timestamp,
-    /// When it may next be claimed, or when its lease expires; none when it is finished.
+    /// When it may next be claimed, or when its lease expires; none when it is finished, or waits for its key's head.
     pub due: Option<Timestamp>,
+    /// From when on no attempt starts.
+    pub expires: Option<Timestamp>,
+    pub order_key: Option<String>,
+    /// Whether it waits for those of its key that came before.
+    pub waiting: bool,
     pub finished: Option<Timestamp>,
     /// The last line for the operator.
     pub reason: String,
@@ -367,6 +410,8 @@ pub struct StateEntry {
 const LEASE_EXPIRED: &str = "its host did not settle or extend the lease: it ended, or was cut off";
 /// Reason of a `lost` attempt: somebody cancelled the delivery meanwhile.
 const LEASE_CANCELLED: &str = "the delivery was cancelled while the attempt ran";
+/// When a delivery is due that waits for its key's head: in no time that a clock reaches, in milliseconds.
+const NEVER: i64 = i64::MAX / 4;
 /// Line for the operator of a buried orphan.
 const ORPHANED: &str = "the destination's file is gone";
 

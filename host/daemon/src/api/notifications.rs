@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use postrider_core::suggest;
-use postrider_core::{Draft, NotificationId};
+use postrider_core::{Draft, NotificationId, Schedule};
 use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Page};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -44,6 +44,11 @@ struct Given {
     content_type: Option<String>,
     #[serde(default)]
     idempotency_key: Option<String>,
+    /// Durations such as `10m`.
+    #[serde(default)]
+    deliver_after: Option<String>,
+    #[serde(default)]
+    expires_after: Option<String>,
 }
 
 /// `POST /v1/notifications`: 201 after the commit, 200 for one that came before under the same key.
@@ -52,11 +57,11 @@ pub async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body = read(body, api.max_body).await?;
-    let draft = parse(&body)?;
+    let (draft, schedule) = parse(&body)?;
     let idempotency_key = draft.idempotency_key.clone();
     let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
     let destinations = api.registry.load().route(&notification);
-    let item = Enqueue { notification, idempotency_key, destinations };
+    let item = Enqueue { notification, idempotency_key, schedule, destinations };
     let answers = api.queue.enqueue(vec![item]).await?;
     match answers.into_iter().next() {
         Some(Enqueued::Stored { id, deliveries }) => {
@@ -138,7 +143,7 @@ async fn drain(mut body: Body) {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Draft, Problem> {
+fn parse(body: &[u8]) -> Result<(Draft, Schedule), Problem> {
     let refused = |detail: String| {
         let detail = format!("the body is not a notification in JSON: {detail}");
         Problem::new(StatusCode::BAD_REQUEST, detail)
@@ -158,6 +163,7 @@ fn parse(body: &[u8]) -> Result<Draft, Problem> {
         }
     })?;
     json.end().map_err(|error| refused(error.to_string()))?;
+    let schedule = Schedule::parse(body.deliver_after.as_deref(), body.expires_after.as_deref())?;
     let (content, content_type) = match (body.content, body.content_text, body.content_base64) {
         (None, None, None) => (Bytes::new(), "application/json"),
         (Some(json), None, None) => (Bytes::from(json.get().to_owned()), "application/json"),
@@ -175,7 +181,7 @@ fn parse(body: &[u8]) -> Result<Draft, Problem> {
             ));
         }
     };
-    Ok(Draft {
+    let draft = Draft {
         kind: body.kind.unwrap_or_default(),
         source: body.source.unwrap_or_default(),
         subject: body.subject,
@@ -183,7 +189,8 @@ fn parse(body: &[u8]) -> Result<Draft, Problem> {
         content_type: body.content_type.unwrap_or_else(|| content_type.to_owned()),
         content,
         idempotency_key: body.idempotency_key,
-    })
+    };
+    Ok((draft, schedule))
 }
 
 #[cfg(test)]
@@ -195,7 +202,7 @@ mod tests {
     async fn refused(body: &str) -> String {
         let problem = match parse(body.as_bytes()) {
             Err(problem) => problem,
-            Ok(draft) => draft
+            Ok((draft, _)) => draft
                 .accept(NotificationId(uuid::Uuid::nil()), jiff::Timestamp::UNIX_EPOCH)
                 .map(|_| ())
                 .unwrap_err()
@@ -209,9 +216,16 @@ mod tests {
 
     #[test]
     fn json_content_is_kept_byte_for_byte() {
-        let draft = parse(br#"{"type":"x","content":{"b": 1.50,  "a":[1]}}"#).unwrap();
+        let (draft, _) = parse(br#"{"type":"x","content":{"b": 1.50,  "a":[1]}}"#).unwrap();
         assert_eq!(draft.content, r#"{"b": 1.50,  "a":[1]}"#);
         assert_eq!(draft.content_type, "application/json");
+    }
+
+    #[test]
+    fn a_schedule_is_given_as_durations() {
+        let body = br#"{"type":"x","deliver_after":"10m","expires_after":"1h"}"#;
+        let (_, schedule) = parse(body).unwrap();
+        assert_eq!(schedule, Schedule::parse(Some("10m"), Some("1h")).unwrap());
     }
 
     #[tokio::test]
@@ -227,6 +241,12 @@ mod tests {
             (r#"{}"#, r#""field":"type""#),
             (r#"{"type":"x","content":1,"content_text":"y"}"#, "only one of content, content_text"),
             (r#"{"type":"x","content_base64":"?"}"#, "is not base64"),
+            (r#"{"type":"x","deliver_after":"soon"}"#, r#""field":"deliver_after""#),
+            (r#"{"type":"x","deliver_after":600}"#, r#""field":"deliver_after""#),
+            (
+                r#"{"type":"x","deliver_after":"1h","expires_after":"10m"}"#,
+                "must be longer than deliver_after",
+            ),
             (
                 r#"{"type":"x","labels":{"a":"\u0007"}}"#,
                 "labels.a: must not contain the control character",

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use postrider_core::settle::{self, Settlement, Standing};
+use postrider_core::settle::{self, Settlement};
 use postrider_core::{Attempt, LeaseKey, Outcome};
-use postrider_queue::{Lease, Settle};
+use postrider_queue::{Handover, Lease, Settle};
 use tokio::time::{Duration, Instant};
 
 use super::settler::Settler;
@@ -25,29 +25,58 @@ pub(super) fn start(
     let policy = &entry.spec.policy;
     if let Some(cause) = settle::refuse(&lease.standing, policy) {
         shared.free_slot(&lease.destination);
-        let reason = match cause {
-            settle::Cause::Lost => "its lease expired too often: its attempts never ended",
-            settle::Cause::Expired => "older than max_age",
-            settle::Cause::Rejected
-            | settle::Cause::Gone
-            | settle::Cause::Exhausted
-            | settle::Cause::Orphaned => "refused",
-        };
-        let settlement = Settlement::Dead { cause };
-        settler.settle(Settle {
-            handover: handover(&entry, &lease),
-            ..without_attempt(&lease, settlement, reason)
-        });
+        refuse(&shared, Some(&entry), &lease, cause, &settler);
         return;
     }
     let stale = claimed.elapsed() > shared.options.lease - shared.options.lease / MARGIN_SHARE;
     if stale || entry.call().is_none() {
         shared.free_slot(&lease.destination);
-        settler.settle(release(&lease));
+        settler.settle(&lease, release(&lease));
         return;
     }
     let attempts = shared.attempts.clone();
     attempts.spawn(run(shared, entry, lease, settler));
+}
+
+/// Settles what was leased because it came too late. It took no slot.
+pub(super) fn end_overdue(
+    shared: &Shared,
+    entry: Option<&Entry>,
+    lease: &Lease,
+    settler: &Settler,
+) {
+    let cause = match entry {
+        Some(entry) => settle::refuse(&lease.standing, &entry.spec.policy),
+        None => lease.standing.is_expired().then_some(settle::Cause::Expired),
+    };
+    match cause {
+        Some(cause) => refuse(shared, entry, lease, cause, settler),
+        // A reload has given it more time since.
+        None => settler.settle(lease, release(lease)),
+    }
+}
+
+fn refuse(
+    shared: &Shared,
+    entry: Option<&Entry>,
+    lease: &Lease,
+    cause: settle::Cause,
+    settler: &Settler,
+) {
+    let reason = match cause {
+        settle::Cause::Lost => "its lease expired too often: its attempts never ended",
+        settle::Cause::Expired if lease.standing.is_expired() => "expires_after has passed",
+        settle::Cause::Expired => "older than max_age",
+        settle::Cause::Rejected
+        | settle::Cause::Gone
+        | settle::Cause::Exhausted
+        | settle::Cause::Orphaned => "refused",
+    };
+    let settle = Settle {
+        handover: handover(shared, entry, lease),
+        ..without_attempt(lease, Settlement::Dead { cause }, reason)
+    };
+    settler.settle(lease, settle);
 }
 
 /// Hands a lease back untried.
@@ -76,7 +105,7 @@ async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Sett
     guard.settled = true;
     drop(guard);
     let Some(sent) = sent else {
-        settler.settle(release(&lease));
+        settler.settle(&lease, release(&lease));
         return;
     };
     let duration = clock.elapsed();
@@ -89,7 +118,8 @@ async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Sett
         plugin: call.module().to_owned(),
         host: shared.options.host,
     };
-    settler.settle(conclude(&shared, &entry, &lease, sent, attempt, duration));
+    let settle = conclude(&shared, &entry, &lease, sent, attempt, duration);
+    settler.settle(&lease, settle);
 }
 
 fn conclude(
@@ -100,7 +130,7 @@ fn conclude(
     attempt: Attempt,
     duration: Duration,
 ) -> Settle {
-    let standing = Standing { age: lease.standing.age + duration, ..lease.standing };
+    let standing = lease.standing.after(duration);
     let settlement =
         settle::settle(&sent.outcome, &standing, &entry.spec.policy, (shared.options.dice)());
     say(lease, &sent.outcome, &settlement);
@@ -111,7 +141,7 @@ fn conclude(
         parts_done: sent.parts_done,
         reason: attempt.reason.clone(),
         attempt: Some(attempt),
-        handover: if dead { handover(entry, lease) } else { Vec::new() },
+        handover: if dead { handover(shared, Some(entry), lease) } else { None },
     }
 }
 
@@ -135,8 +165,11 @@ fn say(lease: &Lease, outcome: &Outcome, settlement: &Settlement) {
 }
 
 /// Who takes over: what is left of the chain that this delivery came by, else its destination's own chain.
-fn handover(entry: &Entry, lease: &Lease) -> Vec<String> {
-    if lease.chain.is_empty() { entry.spec.fallback.clone() } else { lease.chain.clone() }
+fn handover(shared: &Shared, entry: Option<&Entry>, lease: &Lease) -> Option<Handover> {
+    let own = entry.map(|entry| &*entry.spec.fallback).unwrap_or_default();
+    let (first, rest) = if lease.chain.is_empty() { own } else { &lease.chain }.split_first()?;
+    let taker = shared.registry.load().target(first, &lease.notification);
+    Some(Handover { taker, chain: rest.to_vec() })
 }
 
 fn without_attempt(lease: &Lease, settlement: Settlement, reason: &str) -> Settle {
@@ -146,7 +179,7 @@ fn without_attempt(lease: &Lease, settlement: Settlement, reason: &str) -> Settl
         parts_done: lease.parts_done,
         reason: reason.to_owned(),
         attempt: None,
-        handover: Vec::new(),
+        handover: None,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Agenda {
     pub(super) arrived: bool,
     /// When to look for orphans.
     pub(super) orphans: Instant,
+    /// When to look for what came too late.
+    pub(super) sweep: Instant,
     /// When to look.
     look: Instant,
     looked: Instant,
@@ -49,6 +51,7 @@ impl Agenda {
         Self {
             arrived: false,
             orphans: now,
+            sweep: now,
             look: now,
             looked: now,
             poll: shortest,

@@ -38,7 +38,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::{HostId, Notification, Outcome};
-use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route};
+use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Sweep};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,12 @@ use trouble::{Part, Trouble};
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Deliveries of a removed destination are looked for this often.
 const ORPHAN_POLL: Duration = Duration::from_secs(60);
+/// What came too late is looked for this often.
+const SWEEP_POLL: Duration = Duration::from_secs(5);
+/// A sweep takes at most this share of the time, however slow it is.
+const SWEEP_SHARE: u32 = 20;
+/// Most deliveries that one sweep ends: it is in nobody's way for long.
+const SWEEP_LIMIT: u32 = 200;
 /// First and longest wait while the queue is unavailable.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Longest wait at a stop for the round that is under way; leases that its claim still brings will expire.
@@ -264,6 +270,9 @@ impl Dispatcher {
             self.bury_orphans().await?;
             agenda.orphans = now + ORPHAN_POLL;
         }
+        if now >= agenda.sweep {
+            agenda.sweep = self.sweep(&registry, settler).await?;
+        }
         let mut in_vain = false;
         if self.planned_claim().is_none_or(|at| now >= at) {
             *self.waker.next_claim() = Some(now + LONGEST_WAIT);
@@ -279,7 +288,7 @@ impl Dispatcher {
             self.look(&registry, agenda, in_vain).await?;
         }
         let claim = self.planned_claim().filter(|_| !agenda.arrived).unwrap_or(now);
-        Ok(claim.min(agenda.next_look()).min(agenda.orphans))
+        Ok(claim.min(agenda.next_look()).min(agenda.orphans).min(agenda.sweep))
     }
 
     fn planned_claim(&self) -> Option<Instant> {
@@ -336,6 +345,24 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Ends what came too late, wherever it waits. Answers when to do so again.
+    async fn sweep(&self, registry: &Registry, settler: &Settler) -> Result<Instant, QueueError> {
+        let options = &self.shared.options;
+        let (host, lease) = (options.host, options.lease);
+        let bounds = registry.age_bounds();
+        let sweep = Sweep { host, lease, limit: SWEEP_LIMIT, bounds };
+        let start = Instant::now();
+        let overdue = self.shared.queue.claim_overdue(&sweep).await?;
+        let more = overdue.len() as u64 >= u64::from(SWEEP_LIMIT);
+        for lease in &overdue {
+            let entry = registry.destination(&lease.destination);
+            attempt::end_overdue(&self.shared, entry.map(|entry| &**entry), lease, settler);
+        }
+        let took = start.elapsed();
+        let pause = if more { took } else { SWEEP_POLL.max(took * SWEEP_SHARE) };
+        Ok(Instant::now() + pause)
+    }
+
     /// Claims up to every ready destination's free slots and starts what it got. Answers how many.
     async fn claim(&self, registry: &Registry, settler: &Settler) -> Result<usize, QueueError> {
         let slots = self.shared.free_slots(registry);
@@ -362,7 +389,7 @@ impl Dispatcher {
             Some(entry) => attempt::start(shared, entry.clone(), lease, claimed, settler.clone()),
             None => {
                 shared.free_slot(&lease.destination);
-                settler.settle(attempt::release(&lease));
+                settler.settle(&lease, attempt::release(&lease));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::settle::Settlement;
-use postrider_queue::Settle;
+use postrider_queue::{Lease, Settle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -18,7 +18,13 @@ const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 
 /// A handle to settle with. Settling never blocks: the leases in flight bound what can wait.
 #[derive(Clone)]
-pub(super) struct Settler(mpsc::UnboundedSender<Settle>);
+pub(super) struct Settler(mpsc::UnboundedSender<Ending>);
+
+/// A settlement, and whether another delivery of its key may be due after it.
+struct Ending {
+    settle: Settle,
+    ordered: bool,
+}
 
 impl Settler {
     /// Starts the settler. It ends when every handle is dropped and everything is written.
@@ -27,22 +33,28 @@ impl Settler {
         (Self(sender), tokio::spawn(write_all(shared, receiver)))
     }
 
-    pub(super) fn settle(&self, settle: Settle) {
-        if self.0.send(settle).is_err() {
+    pub(super) fn settle(&self, lease: &Lease, settle: Settle) {
+        let ordered = lease.order_key.is_some();
+        if self.0.send(Ending { settle, ordered }).is_err() {
             tracing::error!("a settlement came after the end; its lease will expire");
         }
     }
 }
 
-async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<Settle>) {
+async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<Ending>) {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        write(&shared, std::mem::take(&mut batch), &receiver).await;
+        let ordered = batch.iter().any(|ending| ending.ordered && ending.settle.ends());
+        let settles = batch.drain(..).map(|ending| ending.settle).collect();
+        write(&shared, settles, &receiver).await;
+        if ordered {
+            shared.waker.wake();
+        }
     }
 }
 
 /// Writes a batch, for ever if need be: at a stop the dispatcher puts an end to it.
-async fn write(shared: &Shared, batch: Vec<Settle>, receiver: &mpsc::UnboundedReceiver<Settle>) {
+async fn write(shared: &Shared, batch: Vec<Settle>, receiver: &mpsc::UnboundedReceiver<Ending>) {
     let (mut wait, longest) = TRY_AGAIN;
     let mut again = false;
     let lost = loop {
@@ -77,7 +89,7 @@ fn wake_for(shared: &Shared, batch: &[Settle]) {
     let soonest = batch.iter().filter_map(|settle| match &settle.settlement {
         Settlement::Retry { delay, .. } => Some(*delay),
         Settlement::Released => Some(Duration::ZERO),
-        Settlement::Dead { .. } if !settle.handover.is_empty() => Some(Duration::ZERO),
+        Settlement::Dead { .. } if settle.handover.is_some() => Some(Duration::ZERO),
         Settlement::Dead { .. } | Settlement::Delivered => None,
     });
     if let Some(delay) = soonest.min() {

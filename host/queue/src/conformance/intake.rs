@@ -136,7 +136,7 @@ pub(crate) async fn a_producers_notification_is_fanned_out_once(stage: &Stage) {
     assert_eq!(arrived[0].notification.clone().unwrap(), first);
     let route = |destinations: &[&str]| Route {
         row: arrived[0].row,
-        destinations: Ok(destinations.iter().map(|&name| name.to_owned()).collect()),
+        destinations: Ok(destinations.iter().map(|&name| name.into()).collect()),
     };
     // When it is fanned out twice, and in the second call to more.
     assert_eq!(stage.queue.fan_out(vec![route(&["slack", "slack"])]).await.unwrap(), 1);

@@ -119,7 +119,7 @@ pub(crate) async fn a_stale_token_changes_nothing_and_is_reported(stage: &Stage)
     let hold = Settlement::Retry { delay: MINUTE, counted: true, hold: Some(MINUTE) };
     for settlement in [Settlement::Delivered, hold, DEAD, Settlement::Released] {
         let mut item = settle(stale, settlement);
-        item.handover = vec!["email".into()];
+        item.handover = handover(&["email"]);
         assert_eq!(stage.queue.settle(vec![item]).await.unwrap(), [stale]);
     }
     assert_eq!(stage.queue.extend(&[stale], MINUTE).await.unwrap(), [stale]);
@@ -284,7 +284,7 @@ pub(crate) async fn a_dead_delivery_hands_over_to_its_first_fallback(stage: &Sta
     let lease = stage.claim_one("slack").await;
     stage.advance(MINUTE);
     let mut death = settle(lease.key, DEAD);
-    death.handover = vec!["email".into(), "pager".into(), "sms".into()];
+    death.handover = handover(&["email", "pager", "sms"]);
     stage.settle(death).await;
     let taker = stage.claim_one("email").await;
     assert_eq!((taker.notification.id, taker.attempt), (id, 1));
@@ -304,7 +304,7 @@ pub(crate) async fn a_fallback_that_has_the_notification_is_only_linked(stage: &
     stage.settle(settle(email.key, Settlement::Delivered)).await;
     let slack = stage.claim_one("slack").await;
     let mut death = settle(slack.key, DEAD);
-    death.handover = vec!["email".into(), "pager".into()];
+    death.handover = handover(&["email", "pager"]);
     stage.settle(death).await;
     assert_eq!(stage.delivery(slack.key.id).await.fallback_to, Some(email.key.id));
     let record = stage.delivery(email.key.id).await;

@@ -10,11 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use postrider_core::settle::{Cause, Settlement};
-use postrider_core::{Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId};
+use postrider_core::{
+    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule,
+};
 use uuid::Uuid;
 
 use crate::{
-    Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Lease, Page, Queue, Settle, Slots,
+    Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Handover, Lease, Page, Queue, Settle,
+    Slots, Target,
 };
 
 pub(crate) mod intake;
@@ -22,6 +25,9 @@ pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod notes;
+pub(crate) mod ordering;
+pub(crate) mod schedule;
+pub(crate) mod sweep;
 pub(crate) mod upkeep;
 
 /// Makes a test of every claim.
@@ -98,6 +104,47 @@ macro_rules! conformance {
             deliveries_are_filtered_by_every_field
             unknown_ids_are_absent_not_errors
         }
+        conformance! { $make, schedule:
+            a_later_delivery_is_due_then_and_not_before
+            the_age_of_a_later_delivery_counts_from_when_it_is_due
+            a_lease_tells_what_is_left_until_expiry
+            the_earlier_of_both_expiries_wins
+            without_a_schedule_nothing_expires
+            records_show_the_expiry
+            a_producers_times_count_from_its_insert
+            a_producers_time_that_has_passed_is_now
+            redelivery_hastens_and_lifts_the_expiry
+            a_taker_expires_with_its_notification
+            what_has_expired_by_itself_is_not_handed_over
+        }
+        conformance! { $make, ordering:
+            only_the_head_of_each_key_is_due
+            a_lease_tells_its_key
+            delivering_the_head_makes_the_next_one_due
+            a_retry_of_the_head_keeps_the_others_waiting
+            a_dead_head_is_skipped_and_the_next_one_says_so
+            a_cancelled_head_is_skipped_and_the_next_one_says_so
+            cancelling_one_that_waits_leaves_the_head_alone
+            an_orphaned_head_gives_way
+            what_is_redelivered_comes_after_the_head_of_its_key
+            what_waits_cannot_be_hastened
+            a_look_is_not_woken_by_what_waits
+            a_lost_lease_keeps_the_order
+            keys_and_destinations_do_not_wait_for_each_other
+            a_later_head_holds_its_key_back
+            arrivals_are_kept_in_order
+            a_taker_waits_for_its_own_key
+        }
+        conformance! { $make, sweep:
+            what_has_expired_is_swept_and_nothing_else
+            a_swept_delivery_dies_without_an_attempt
+            what_is_not_due_yet_is_swept_when_it_expires
+            a_running_attempt_is_left_alone_until_its_lease_expires
+            max_age_counts_in_both_lanes_also_where_a_destination_is_held
+            a_sweep_takes_no_more_than_its_limit
+            what_expires_is_swept_of_removed_destinations_too
+            what_waits_for_its_head_is_swept_and_waits_on_if_it_is_handed_back
+        }
         conformance! { $make, notes:
             a_note_is_read_until_it_is_removed
             a_note_belongs_to_one_destination
@@ -140,7 +187,12 @@ pub(crate) trait Stand: Send + Sync {
     fn advance(&self, by: Duration);
 
     /// Inserts a notification as a producer's own SQL would.
-    async fn insert(&self, notification: Notification);
+    async fn insert(&self, notification: Notification) {
+        self.insert_scheduled(notification, Schedule::default()).await;
+    }
+
+    /// The same with the columns of a schedule.
+    async fn insert_scheduled(&self, notification: Notification, schedule: Schedule);
 }
 
 impl Stage {
@@ -209,7 +261,8 @@ pub(crate) fn item(destinations: &[&str]) -> Enqueue {
     Enqueue {
         notification: notification(),
         idempotency_key: None,
-        destinations: destinations.iter().map(|&name| name.to_owned()).collect(),
+        schedule: Schedule::default(),
+        destinations: destinations.iter().map(|&name| name.into()).collect(),
     }
 }
 
@@ -253,12 +306,19 @@ pub(crate) fn settle(key: LeaseKey, settlement: Settlement) -> Settle {
         parts_done: 0,
         reason: "so it is".to_owned(),
         attempt: outcome.map(attempt),
-        handover: Vec::new(),
+        handover: None,
     }
 }
 
 pub(crate) fn retry(delay: Duration) -> Settlement {
     Settlement::Retry { delay, counted: true, hold: None }
+}
+
+/// A handover to the first, and then to the rest.
+pub(crate) fn handover(names: &[&str]) -> Option<Handover> {
+    let (first, rest) = names.split_first()?;
+    let chain = rest.iter().map(|&name| name.to_owned()).collect();
+    Some(Handover { taker: Target::from(*first), chain })
 }
 
 pub(crate) const DEAD: Settlement = Settlement::Dead { cause: Cause::Rejected };

@@ -3,6 +3,7 @@
 //! It holds everything in ordered maps and walks them; simple and obviously right comes before fast. Its clock is
 //! tokio's, so that a test with a paused runtime drives it.
 
+mod order;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,13 +13,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::settle::Cause;
-use postrider_core::{Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId};
+use postrider_core::{
+    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule,
+};
 use tokio::time::Instant;
 
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
     Lease, Look, MAX_BATCH, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot,
-    StateEntry, millis,
+    StateEntry, Sweep, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -39,6 +42,8 @@ struct Tables {
     deliveries: BTreeMap<i64, StoredDelivery>,
     ids: HashMap<NotificationId, i64>,
     keys: HashMap<String, i64>,
+    /// What ended with an order key in the running call.
+    ended: Vec<i64>,
     pairs: HashMap<(i64, String), i64>,
     attempts: BTreeMap<i64, Vec<Attempt>>,
     holds: HashMap<String, i64>,
@@ -51,6 +56,8 @@ struct Tables {
 struct StoredNotification {
     notification: Notification,
     idempotency_key: Option<String>,
+    schedule: Schedule,
+    expires: Option<i64>,
     fan_out: FanOut,
 }
 
@@ -77,8 +84,11 @@ struct StoredDelivery {
     chain: Vec<String>,
     reason: String,
     created: i64,
-    /// What its age counts from: when it was made or last revived.
+    /// What its age counts from: when it was first to be due, or last revived.
     since: i64,
+    expires: Option<i64>,
+    order_key: Option<String>,
+    waiting: bool,
     fallback_of: Option<i64>,
     fallback_to: Option<i64>,
 }
@@ -143,8 +153,13 @@ impl MemoryQueue {
 
     /// Stores a notification as a producer's own SQL would: nobody has fanned it out.
     pub fn insert(&self, notification: Notification) {
+        self.insert_scheduled(notification, Schedule::default());
+    }
+
+    /// The same with the times that a producer can give.
+    pub fn insert_scheduled(&self, notification: Notification, schedule: Schedule) {
         let mut tables = self.lock();
-        tables.store(&notification, None, FanOut::Waiting);
+        tables.store(&notification, None, schedule, FanOut::Waiting);
     }
 
     /// The tables at the present moment, or none after [`Queue::close`].
@@ -168,7 +183,9 @@ impl MemoryQueue {
 impl Queue for MemoryQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         let mut tables = self.open()?;
-        Ok(batch.into_iter().map(|item| tables.enqueue(item)).collect())
+        let answers = batch.into_iter().map(|item| tables.enqueue(item)).collect();
+        tables.promote();
+        Ok(answers)
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
@@ -182,7 +199,9 @@ impl Queue for MemoryQueue {
 
     async fn fan_out(&self, routes: Vec<Route>) -> Result<u64, QueueError> {
         let mut tables = self.open()?;
-        Ok(routes.into_iter().map(|route| tables.fan_out(route)).sum())
+        let made = routes.into_iter().map(|route| tables.fan_out(route)).sum();
+        tables.promote();
+        Ok(made)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
@@ -199,7 +218,15 @@ impl Queue for MemoryQueue {
             let room = MAX_BATCH.saturating_sub(ids.len());
             ids.extend(tables.share(slots, room));
         }
-        Ok(ids.into_iter().filter_map(|id| tables.lease(id, claim)).collect())
+        let leased = ids.into_iter().filter_map(|id| tables.lease(id, claim.host, claim.lease));
+        Ok(leased.collect())
+    }
+
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        let mut tables = self.open()?;
+        let ids = tables.overdue(sweep);
+        let leased = ids.into_iter().filter_map(|id| tables.lease(id, sweep.host, sweep.lease));
+        Ok(leased.collect())
     }
 
     async fn extend(
@@ -228,22 +255,28 @@ impl Queue for MemoryQueue {
                 lost.push(key);
             }
         }
+        tables.promote();
         Ok(lost)
     }
 
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
         let mut tables = self.open()?;
-        Ok(ids.iter().map(|id| u64::from(tables.redeliver(id.0))).sum())
+        let revived = ids.iter().map(|id| u64::from(tables.redeliver(id.0))).sum();
+        tables.promote();
+        Ok(revived)
     }
 
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
         let mut tables = self.open()?;
-        Ok(ids.iter().map(|id| u64::from(tables.cancel(id.0))).sum())
+        let cancelled = ids.iter().map(|id| u64::from(tables.cancel(id.0))).sum();
+        tables.promote();
+        Ok(cancelled)
     }
 
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let tables = self.open()?;
-        let named = tables.live().filter(|(_, d)| destinations.contains(&d.destination));
+        let named =
+            tables.live().filter(|(_, d)| !d.waiting && destinations.contains(&d.destination));
         let due = named.map(|(_, d)| {
             let held = tables.holds.get(&d.destination).copied().unwrap_or(d.due);
             d.due.max(held)
@@ -329,6 +362,7 @@ impl Queue for MemoryQueue {
         for id in &orphans {
             tables.bury(*id);
         }
+        tables.promote();
         Ok(orphans.len() as u64)
     }
 
@@ -381,8 +415,8 @@ mod tests {
             Self::advance(self, by);
         }
 
-        async fn insert(&self, notification: Notification) {
-            Self::insert(self, notification);
+        async fn insert_scheduled(&self, notification: Notification, schedule: Schedule) {
+            Self::insert_scheduled(self, notification, schedule);
         }
     }
 

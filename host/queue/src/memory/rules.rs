@@ -1,17 +1,19 @@
 //! The queue's rules, one delivery at a time.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use postrider_core::delivery::LOST;
 use postrider_core::settle::{Cause, Settlement, Standing};
-use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, Notification};
+use postrider_core::{
+    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, Schedule,
+};
 
 use super::{FanOut, Held, Lane, Note, State, StoredDelivery, StoredNotification, Tables};
 use crate::digest::digest;
 use crate::{
-    Claim, DeliveryRecord, Enqueue, Enqueued, LEASE_CANCELLED, LEASE_EXPIRED, Lease,
-    MAX_STATE_BYTES, MAX_STATE_KEYS, NotificationRecord, QueueError, Route, Settle, Slot, Slots,
-    millis, state_full,
+    DeliveryRecord, Enqueue, Enqueued, Handover, LEASE_CANCELLED, LEASE_EXPIRED, Lease,
+    MAX_STATE_BYTES, MAX_STATE_KEYS, NEVER, NotificationRecord, QueueError, Route, Settle, Slot,
+    Slots, Target, millis, state_full, target,
 };
 
 impl Tables {
@@ -26,12 +28,11 @@ impl Tables {
                 false => Enqueued::Conflict { id },
             };
         }
-        let destinations: BTreeSet<String> = item.destinations.into_iter().collect();
-        let deliveries = u32::try_from(destinations.len()).unwrap_or(u32::MAX);
-        let row = self.store(notification, item.idempotency_key, FanOut::Done(deliveries));
-        for destination in destinations {
-            self.deliver(row, destination, Vec::new(), None);
-        }
+        let targets = target::once(&item.destinations);
+        let deliveries = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+        let fan_out = FanOut::Done(deliveries);
+        let row = self.store(notification, item.idempotency_key, item.schedule, fan_out);
+        self.deliver_all(row, &targets, self.now);
         Enqueued::Stored { id: notification.id, deliveries }
     }
 
@@ -39,6 +40,7 @@ impl Tables {
         &mut self,
         notification: &Notification,
         key: Option<String>,
+        schedule: Schedule,
         fan_out: FanOut,
     ) -> i64 {
         let row = self.notifications.last_key_value().map_or(1, |(row, _)| row + 1);
@@ -48,7 +50,13 @@ impl Tables {
             self.keys.insert(key.clone(), row);
         }
         notification.time = millis::timestamp(notification.time.as_millisecond());
-        let stored = StoredNotification { notification, idempotency_key: key, fan_out };
+        let stored = StoredNotification {
+            notification,
+            idempotency_key: key,
+            schedule,
+            expires: None,
+            fan_out,
+        };
         self.notifications.insert(row, stored);
         row
     }
@@ -64,28 +72,44 @@ impl Tables {
                 0
             }
             Ok(destinations) => {
-                let destinations: BTreeSet<String> = destinations.into_iter().collect();
-                let count = destinations.len();
+                let targets = target::once(&destinations);
+                let count = targets.len();
                 stored.fan_out = FanOut::Done(u32::try_from(count).unwrap_or(u32::MAX));
-                for destination in destinations {
-                    self.deliver(route.row, destination, Vec::new(), None);
-                }
+                let arrived = stored.notification.time.as_millisecond().min(self.now);
+                self.deliver_all(route.row, &targets, arrived);
                 count as u64
             }
         }
     }
 
+    /// Fans a notification out that arrived at this moment.
+    fn deliver_all(&mut self, row: i64, targets: &[&Target], arrived: i64) {
+        let Some(stored) = self.notifications.get_mut(&row) else { return };
+        let at = |after: Duration| arrived.saturating_add(millis::of(after));
+        stored.expires = stored.schedule.expires_after.map(at);
+        let (due, expires) = (at(stored.schedule.deliver_after).max(self.now), stored.expires);
+        for target in targets {
+            let own = target.expires_after.map(at);
+            let expires = [expires, own].into_iter().flatten().min();
+            self.deliver(row, target, due, expires, Vec::new(), None);
+        }
+    }
+
     /// Makes a delivery unless the destination has the notification already. Answers the one it has then.
-    pub(super) fn deliver(
+    fn deliver(
         &mut self,
         notification: i64,
-        destination: String,
+        target: &Target,
+        due: i64,
+        expires: Option<i64>,
         chain: Vec<String>,
         fallback_of: Option<i64>,
     ) -> i64 {
+        let Target { destination, order_key, .. } = target.clone();
         if let Some(id) = self.pairs.get(&(notification, destination.clone())) {
             return *id;
         }
+        let waiting = order_key.is_some();
         let id = self.deliveries.last_key_value().map_or(1, |(id, _)| id + 1);
         self.pairs.insert((notification, destination.clone()), id);
         let delivery = StoredDelivery {
@@ -93,7 +117,7 @@ impl Tables {
             destination,
             state: State::Live,
             lane: Lane::Fresh,
-            due: self.now,
+            due: if waiting { NEVER } else { due },
             token: 0,
             held: None,
             attempt: 0,
@@ -103,7 +127,10 @@ impl Tables {
             chain,
             reason: String::new(),
             created: self.now,
-            since: self.now,
+            since: due,
+            expires,
+            order_key,
+            waiting,
             fallback_of,
             fallback_to: None,
         };
@@ -130,7 +157,9 @@ impl Tables {
 
     /// What is due of a destination, oldest first: first attempts, and retries.
     fn due(&self, destination: &str) -> (Vec<i64>, Vec<i64>) {
-        let due = self.live().filter(|(_, d)| d.due <= self.now && d.destination == destination);
+        let due = self.live();
+        let due =
+            due.filter(|(_, d)| d.due <= self.now && !d.waiting && d.destination == destination);
         let mut due: Vec<_> = due.map(|(id, d)| (d.due, id, d.lane)).collect();
         due.sort_unstable_by_key(|(due, id, _)| (*due, *id));
         let (fresh, retries): (Vec<_>, Vec<_>) =
@@ -139,7 +168,7 @@ impl Tables {
         (ids(fresh), ids(retries))
     }
 
-    pub(super) fn lease(&mut self, id: i64, claim: &Claim) -> Option<Lease> {
+    pub(super) fn lease(&mut self, id: i64, host: HostId, lease: Duration) -> Option<Lease> {
         if self.record_lost(id, LEASE_EXPIRED) {
             self.deliveries.get_mut(&id)?.lost += 1;
         }
@@ -147,8 +176,8 @@ impl Tables {
         let delivery = self.deliveries.get_mut(&id)?;
         delivery.token += 1;
         delivery.attempt += 1;
-        delivery.held = Some(Held { host: claim.host, claimed: now });
-        delivery.due = now + millis::of(claim.lease);
+        delivery.held = Some(Held { host, claimed: now });
+        delivery.due = now + millis::of(lease);
         Some(Lease {
             key: LeaseKey { id: DeliveryId(id), token: delivery.token },
             destination: delivery.destination.clone(),
@@ -158,9 +187,11 @@ impl Tables {
                 used: delivery.used,
                 lost: delivery.lost,
                 age: millis::duration(now - delivery.since),
+                left: delivery.expires.map(|expires| millis::duration(expires - now)),
             },
             parts_done: delivery.parts_done,
             chain: delivery.chain.clone(),
+            order_key: delivery.order_key.clone(),
         })
     }
 
@@ -190,20 +221,18 @@ impl Tables {
         let (notification, destination) = (delivery.notification, delivery.destination.clone());
         match item.settlement {
             Settlement::Delivered => delivery.state = State::Delivered { at: now },
-            Settlement::Released => delivery.due = now,
+            Settlement::Released => delivery.come_back(now),
             Settlement::Dead { cause } => {
                 delivery.state = State::Dead { at: now, cause };
-                let mut chain = item.handover.into_iter();
-                if let Some(first) = chain.next().filter(|first| *first != destination) {
-                    let taker = self.deliver(notification, first, chain.collect(), Some(id));
-                    if let Some(delivery) = self.deliveries.get_mut(&id) {
-                        delivery.fallback_to = Some(taker);
-                    }
+                if let Some(handover) =
+                    item.handover.filter(|to| to.taker.destination != destination)
+                {
+                    self.hand_over(id, notification, handover);
                 }
             }
             Settlement::Retry { delay, counted, hold } => {
                 delivery.lane = Lane::Retry;
-                delivery.due = now + millis::of(delay);
+                delivery.come_back(now + millis::of(delay));
                 delivery.used += u32::from(counted);
                 if let Some(hold) = hold {
                     let until = self.holds.entry(destination).or_insert(i64::MIN);
@@ -216,6 +245,7 @@ impl Tables {
             attempt.started = millis::timestamp(attempt.started.as_millisecond());
             self.attempts.entry(id).or_default().push(attempt);
         }
+        self.end(id);
         true
     }
 
@@ -224,17 +254,20 @@ impl Tables {
         let Some(delivery) = self.deliveries.get_mut(&id) else { return false };
         match delivery.state {
             State::Live => {
-                let waits = delivery.held.is_none() && delivery.due > now;
-                if waits {
+                let later = delivery.held.is_none() && delivery.due > now && !delivery.waiting;
+                if later {
                     delivery.due = now;
+                    delivery.since = delivery.since.min(now);
                 }
-                waits
+                later
             }
             State::Dead { .. } | State::Cancelled { .. } => {
                 delivery.state = State::Live;
                 delivery.lane = Lane::Retry;
-                delivery.due = now;
+                delivery.waiting = delivery.order_key.is_some();
+                delivery.come_back(now);
                 delivery.since = now;
+                delivery.expires = None;
                 (delivery.used, delivery.lost) = (0, 0);
                 delivery.reason = String::new();
                 true
@@ -251,6 +284,7 @@ impl Tables {
         if let Some(delivery) = self.deliveries.get_mut(&id) {
             delivery.state = State::Cancelled { at: self.now };
         }
+        self.end(id);
         true
     }
 
@@ -259,6 +293,23 @@ impl Tables {
         if let Some(delivery) = self.deliveries.get_mut(&id) {
             delivery.state = State::Dead { at: self.now, cause: Cause::Orphaned };
             delivery.reason = crate::ORPHANED.to_owned();
+        }
+        self.end(id);
+    }
+
+    fn hand_over(&mut self, id: i64, notification: i64, handover: Handover) {
+        let own = self.notifications.get(&notification).and_then(|stored| stored.expires);
+        let pair = (notification, handover.taker.destination.clone());
+        let expired = own.is_some_and(|own| own <= self.now);
+        if expired && !self.pairs.contains_key(&pair) {
+            return;
+        }
+        let within = handover.taker.expires_after.map(|after| self.now + millis::of(after));
+        let expires = [own, within].into_iter().flatten().min();
+        let Handover { taker, chain } = handover;
+        let taker = self.deliver(notification, &taker, self.now, expires, chain, Some(id));
+        if let Some(delivery) = self.deliveries.get_mut(&id) {
+            delivery.fallback_to = Some(taker);
         }
     }
 
@@ -293,7 +344,10 @@ impl Tables {
             state: delivery.shown_state(self.now),
             attempts: delivery.attempt,
             created: millis::timestamp(delivery.created),
-            due: delivery.is_live().then(|| millis::timestamp(delivery.due)),
+            due: (delivery.is_live() && !delivery.waiting).then(|| millis::timestamp(delivery.due)),
+            expires: delivery.expires.map(millis::timestamp),
+            order_key: delivery.order_key.clone(),
+            waiting: delivery.waiting,
             finished: finished.map(millis::timestamp),
             reason: delivery.reason.clone(),
             cause,
@@ -345,6 +399,7 @@ impl StoredNotification {
                 FanOut::Malformed(reason) => Some(reason.clone()),
                 FanOut::Waiting | FanOut::Done(_) => None,
             },
+            expires: self.expires.map(millis::timestamp),
         }
     }
 }
@@ -352,6 +407,11 @@ impl StoredNotification {
 impl StoredDelivery {
     pub(super) fn is_live(&self) -> bool {
         matches!(self.state, State::Live)
+    }
+
+    /// Is due again then; where it waits for its key's head, it goes on waiting.
+    fn come_back(&mut self, due: i64) {
+        self.due = if self.waiting { NEVER } else { due };
     }
 
     pub(super) fn is_leased(&self, now: i64) -> bool {

@@ -1,16 +1,17 @@
 //! Enqueue and fan-out.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use postrider_core::NotificationId;
+use postrider_core::{NotificationId, Schedule};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::moment::Moment;
+use super::order::Keys;
 use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, fault, rows, sql};
 use crate::digest::digest;
-use crate::{Enqueue, Enqueued, QueueError, Route};
+use crate::{Enqueue, Enqueued, QueueError, Route, Target, target};
 
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
@@ -42,8 +43,14 @@ struct Columns<'a> {
     digests: Vec<Option<Vec<u8>>>,
     times: Vec<Moment>,
     deliveries: Vec<i32>,
+    expires: Vec<Option<i64>>,
     delivered_ids: Vec<Uuid>,
     destinations: Vec<&'a str>,
+    delays: Vec<i64>,
+    delivery_expires: Vec<Option<i64>>,
+    order_keys: Vec<Option<&'a str>>,
+    /// Something in it has a schedule or a key.
+    scheduled: bool,
 }
 
 impl PostgresQueue {
@@ -77,7 +84,8 @@ impl PostgresQueue {
     async fn store(&self, items: &[&Enqueue]) -> Result<HashSet<Uuid>, QueueError> {
         let c = Columns::of(items);
         let store = || {
-            sqlx::query_scalar(sql::STORE)
+            let statement = if c.scheduled { sql::STORE_SCHEDULED } else { sql::STORE };
+            let store = sqlx::query_scalar(statement)
                 .bind(&c.ids)
                 .bind(&c.kinds)
                 .bind(&c.sources)
@@ -91,11 +99,20 @@ impl PostgresQueue {
                 .bind(&c.times)
                 .bind(&c.deliveries)
                 .bind(&c.delivered_ids)
-                .bind(&c.destinations)
-                .fetch_all(&self.pool)
+                .bind(&c.destinations);
+            let store = match c.scheduled {
+                true => store
+                    .bind(&c.expires)
+                    .bind(&c.delays)
+                    .bind(&c.delivery_expires)
+                    .bind(&c.order_keys),
+                false => store,
+            };
+            store.fetch_all(&self.pool)
         };
         // Sent again after its answer was lost, it would take its own rows for another's.
         let stored: Vec<Uuid> = self.call(PATIENCE, Again::No, store).await?;
+        self.promote(Keys::of(items.iter().flat_map(|item| &item.destinations))).await;
         Ok(stored.into_iter().collect())
     }
 
@@ -119,19 +136,19 @@ impl PostgresQueue {
         let mut seen = HashSet::new();
         let (mut rows, mut counts, mut malformed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut of, mut destinations) = (Vec::new(), Vec::new());
+        let (mut keys, mut within) = (Vec::new(), Vec::new());
         // The first word on a row counts, as it would in two calls.
         for route in routes.iter().filter(|route| seen.insert(route.row)) {
             rows.push(route.row);
             malformed.push(route.destinations.as_ref().err().map(|reason| super::text(reason)));
-            let names: Option<BTreeSet<&str>> = route
-                .destinations
-                .as_ref()
-                .ok()
-                .map(|all| all.iter().map(String::as_str).collect());
-            counts.push(names.as_ref().map(|names| i32::try_from(names.len()).unwrap_or(i32::MAX)));
-            for name in names.into_iter().flatten() {
+            let targets = route.destinations.as_ref().ok().map(|all| target::once(all));
+            let count = targets.as_ref().map(|all| i32::try_from(all.len()).unwrap_or(i32::MAX));
+            counts.push(count);
+            for target in targets.into_iter().flatten() {
                 of.push(route.row);
-                destinations.push(name);
+                destinations.push(&*target.destination);
+                keys.push(target.order_key.as_deref());
+                within.push(target.expires_after.map(super::milliseconds));
             }
         }
         let fan_out = || {
@@ -141,9 +158,14 @@ impl PostgresQueue {
                 .bind(&malformed)
                 .bind(&of)
                 .bind(&destinations)
+                .bind(&keys)
+                .bind(&within)
                 .fetch_one(&self.pool)
         };
-        self.call(LONG_PATIENCE, Again::Yes, fan_out).await.map(i64::cast_unsigned)
+        let made = self.call(LONG_PATIENCE, Again::Yes, fan_out).await.map(i64::cast_unsigned);
+        let targets = routes.iter().flat_map(|route| &route.destinations).flatten();
+        self.promote(Keys::of(targets)).await;
+        made
     }
 }
 
@@ -160,8 +182,8 @@ fn wave<'a>(batch: &'a [Enqueue], answers: &[Option<Enqueued>]) -> Vec<(usize, &
 }
 
 fn stored_answer(item: &Enqueue) -> Enqueued {
-    let names: BTreeSet<&String> = item.destinations.iter().collect();
-    let deliveries = u32::try_from(names.len()).unwrap_or(u32::MAX);
+    let targets = target::once(&item.destinations);
+    let deliveries = u32::try_from(targets.len()).unwrap_or(u32::MAX);
     Enqueued::Stored { id: item.notification.id, deliveries }
 }
 
@@ -215,7 +237,7 @@ impl<'a> Columns<'a> {
         // Text with a NUL in it is none to PostgreSQL.
         let text = std::str::from_utf8(&n.content).ok().filter(|text| !text.contains('\0'));
         let key = item.idempotency_key.as_deref();
-        let destinations: BTreeSet<&str> = item.destinations.iter().map(String::as_str).collect();
+        let targets = target::once(&item.destinations);
         self.ids.push(n.id.0);
         self.kinds.push(&n.kind);
         self.sources.push(&n.source);
@@ -227,10 +249,22 @@ impl<'a> Columns<'a> {
         self.keys.push(key);
         self.digests.push(key.map(|_| digest(n).to_vec()));
         self.times.push(Moment::from_millis(n.time.as_millisecond()));
-        self.deliveries.push(i32::try_from(destinations.len()).unwrap_or(i32::MAX));
-        for destination in destinations {
-            self.delivered_ids.push(n.id.0);
-            self.destinations.push(destination);
+        self.deliveries.push(i32::try_from(targets.len()).unwrap_or(i32::MAX));
+        self.expires.push(item.schedule.expires_after.map(super::milliseconds));
+        self.scheduled |= item.schedule != Schedule::default();
+        for target in targets {
+            self.push_target(item, target);
         }
+    }
+
+    fn push_target(&mut self, item: &'a Enqueue, target: &'a Target) {
+        let within = [item.schedule.expires_after, target.expires_after];
+        let within = within.into_iter().flatten().min();
+        self.scheduled |= target.order_key.is_some() || within.is_some();
+        self.delivered_ids.push(item.notification.id.0);
+        self.destinations.push(&target.destination);
+        self.delays.push(super::milliseconds(item.schedule.deliver_after));
+        self.delivery_expires.push(within.map(super::milliseconds));
+        self.order_keys.push(target.order_key.as_deref());
     }
 }

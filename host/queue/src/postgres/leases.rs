@@ -11,9 +11,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::moment::Moment;
+use super::order::Keys;
 use super::watermark::From;
 use super::{Again, LONG_PATIENCE, PostgresQueue, fault, milliseconds, rows, sql, text};
-use crate::{Claim, LEASE_EXPIRED, Lease, Look, MAX_BATCH, QueueError, Settle, Slots};
+use crate::target::SWEPT;
+use crate::{
+    Claim, LEASE_EXPIRED, Lease, Look, MAX_BATCH, QueueError, Settle, Slots, Sweep, Target,
+};
 
 /// One destination's share of a claim.
 struct Ask<'a> {
@@ -79,14 +83,14 @@ impl PostgresQueue {
                 self.marks.looked(ask.destination, Instant::now(), took);
             }
         }
-        self.leased(asks, &rows).await
+        self.note(asks, &rows).map_err(|error| fault::describe(&error))?;
+        self.leased(&rows).await
     }
 
     /// Reads what was just leased. A delivery whose notification cannot be read dies here: it would come back for
     /// ever.
-    async fn leased(&self, asks: &[Ask<'_>], rows: &[PgRow]) -> Result<Vec<Lease>, QueueError> {
+    async fn leased(&self, rows: &[PgRow]) -> Result<Vec<Lease>, QueueError> {
         let failed = |error: sqlx::Error| fault::describe(&error);
-        self.note(asks, rows).map_err(failed)?;
         let mut leases = Vec::with_capacity(rows.len());
         let mut unreadable = Vec::new();
         for row in rows {
@@ -100,11 +104,34 @@ impl PostgresQueue {
             let problems: Vec<&str> = unreadable.iter().map(|(_, problem)| &**problem).collect();
             let bury = || {
                 let bury = sqlx::query(sql::BURY_HELD).bind(&ids).bind(&tokens);
-                bury.bind(Cause::Rejected.name()).bind(&problems).execute(&self.pool)
+                bury.bind(Cause::Rejected.name()).bind(&problems).fetch_all(&self.pool)
             };
-            self.call(LONG_PATIENCE, Again::Yes, bury).await?;
+            let buried = self.call(LONG_PATIENCE, Again::Yes, bury).await?;
+            self.promote_after(&buried).await?;
         }
         Ok(leases)
+    }
+
+    /// Leases what came too late, and makes up for promotions that were lost.
+    pub(super) async fn sweep(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        self.promote_forgotten().await?;
+        let destinations: Vec<&str> =
+            sweep.bounds.iter().map(|bound| bound.destination.as_str()).collect();
+        let ages: Vec<i64> = sweep.bounds.iter().map(|bound| milliseconds(bound.max_age)).collect();
+        let limit = i64::from(sweep.limit).min(i64::try_from(MAX_BATCH).unwrap_or(i64::MAX));
+        let query = || {
+            sqlx::query(sql::CLAIM_OVERDUE)
+                .bind(&destinations)
+                .bind(&ages)
+                .bind(limit)
+                .bind(SWEPT)
+                .bind(sweep.host.0)
+                .bind(milliseconds(sweep.lease))
+                .bind(LEASE_EXPIRED)
+                .fetch_all(&self.pool)
+        };
+        let rows = self.call(LONG_PATIENCE, Again::No, query).await?;
+        self.leased(&rows).await
     }
 
     /// Remembers where the next claim begins.
@@ -170,7 +197,7 @@ impl PostgresQueue {
         for item in batch {
             if !seen.insert(item.key) {
                 again.push(item.key);
-            } else if item.settlement.is_death() && !item.handover.is_empty() {
+            } else if item.settlement.is_death() && item.handover.is_some() {
                 handing.push(item);
             } else {
                 plain.push(item);
@@ -191,6 +218,7 @@ impl PostgresQueue {
         let columns = Columns::of(batch);
         let settle = || columns.settle(&self.pool);
         let rows = self.call(LONG_PATIENCE, Again::No, settle).await?;
+        self.promote(Keys::default().settled(&rows)?).await;
         lost(batch.iter().map(|item| item.key), &rows)
     }
 
@@ -206,7 +234,12 @@ impl PostgresQueue {
                 Err(_elapsed) => return Err(fault::timed_out()),
             };
             match settled {
-                Ok(rows) => return lost(batch.iter().map(|item| item.key), &rows),
+                Ok(rows) => {
+                    let takers = batch.iter().filter_map(|item| item.handover.as_ref());
+                    let keys = Keys::of(takers.map(|handover| &handover.taker));
+                    self.promote(keys.settled(&rows)?).await;
+                    return lost(batch.iter().map(|item| item.key), &rows);
+                }
                 Err(error) if fault::is_collision(&error) && tries < super::TRIES => tries += 1,
                 Err(error) => return Err(fault::describe(&error)),
             }
@@ -225,6 +258,8 @@ async fn hand_over(pool: &PgPool, batch: &[Settle]) -> Result<Vec<PgRow>, sqlx::
         .bind(&columns.tokens)
         .bind(&columns.takers)
         .bind(&columns.chains)
+        .bind(&columns.keys)
+        .bind(&columns.within)
         .execute(&mut *tx)
         .await?;
     let rows = columns.settle(&mut *tx).await?;
@@ -270,6 +305,8 @@ struct Columns<'a> {
     holds: Vec<Option<i64>>,
     takers: Vec<Option<&'a str>>,
     chains: Vec<String>,
+    keys: Vec<Option<&'a str>>,
+    within: Vec<Option<i64>>,
     started: Vec<Option<Moment>>,
     durations: Vec<Option<i64>>,
     outcomes: Vec<Option<&'a str>>,
@@ -304,8 +341,8 @@ impl<'a> Columns<'a> {
             Settlement::Dead { cause } => {
                 row.state = 2;
                 row.cause = Some(cause.name());
-                if let Some((taker, chain)) = item.handover.split_first() {
-                    (row.taker, row.chain) = (Some(taker), chain);
+                if let Some(handover) = &item.handover {
+                    (row.taker, row.chain) = (Some(&handover.taker), &handover.chain);
                 }
             }
             Settlement::Released => (row.delay, row.released) = (Some(0), 1),
@@ -317,7 +354,10 @@ impl<'a> Columns<'a> {
         self.released.push(row.released);
         self.causes.push(row.cause);
         self.holds.push(row.hold);
-        self.takers.push(row.taker.map(String::as_str));
+        self.takers.push(row.taker.map(|taker| &*taker.destination));
+        self.keys.push(row.taker.and_then(|taker| taker.order_key.as_deref()));
+        let within = row.taker.and_then(|taker| taker.expires_after);
+        self.within.push(within.map(milliseconds));
         self.chains.push(serde_json::json!(row.chain).to_string());
         let tried = item.attempt.as_ref().filter(|_| item.settlement != Settlement::Released);
         self.started.push(tried.map(|t| Moment::from_millis(t.started.as_millisecond())));
@@ -364,6 +404,6 @@ struct Written<'a> {
     released: i32,
     cause: Option<&'static str>,
     hold: Option<i64>,
-    taker: Option<&'a String>,
+    taker: Option<&'a Target>,
     chain: &'a [String],
 }

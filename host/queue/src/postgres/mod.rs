@@ -2,6 +2,7 @@
 //!
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
 //! - `intake`, `leases`, `upkeep`: the verbs, in the order of a delivery's life.
+//! - `order`: one at a time for each key.
 //! - `sql`: every statement.
 //! - `doubt`: connections that no longer answer.
 //! - `watermark`: where claims begin to look.
@@ -22,6 +23,7 @@ mod intake;
 mod leases;
 mod moment;
 mod open;
+mod order;
 mod rows;
 mod schema;
 mod sql;
@@ -43,12 +45,13 @@ use sqlx::postgres::{PgPool, PgRow};
 
 use self::doubt::Doubt;
 pub use self::open::{OpenError, PostgresOptions};
+use self::order::Search;
 use self::watermark::Watermarks;
 use self::words::Words;
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
     Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
-    millis,
+    Sweep, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -66,6 +69,7 @@ pub struct PostgresQueue {
     marks: Watermarks,
     words: Option<Words>,
     doubt: Doubt,
+    search: Search,
 }
 
 /// Whether a call whose connection was cut may be sent again: it has no effect the second time.
@@ -81,7 +85,8 @@ impl PostgresQueue {
         let doubt = Doubt::default();
         let pool = open::open(url, doubt.clone()).await?;
         let words = options.listen_notify.map(|host| Words::start(&pool, host));
-        Ok(Self { pool, options, marks: Watermarks::default(), words, doubt })
+        let (marks, search) = (Watermarks::default(), Search::default());
+        Ok(Self { pool, options, marks, words, doubt, search })
     }
 
     /// Tells other hosts of `work` pieces of work, if there are any and somebody is to be told.
@@ -155,6 +160,10 @@ impl Queue for PostgresQueue {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
         self.claim_due(claim).await
+    }
+
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        self.sweep(sweep).await
     }
 
     async fn extend(

@@ -93,6 +93,7 @@ pub(super) fn notification_record(row: &PgRow) -> Result<NotificationRecord> {
         idempotency_key: row.try_get("idempotency_key")?,
         deliveries: row.try_get::<Option<i32>, _>("deliveries")?.map(i64::from).map(number),
         malformed: row.try_get::<Option<String>, _>("malformed")?.or(problem),
+        expires: optional_moment(row, "expires")?,
     })
 }
 
@@ -118,9 +119,11 @@ pub(super) fn lease(row: &PgRow) -> Result<Result<Lease, (LeaseKey, String)>> {
             used: number(row.try_get::<i32, _>("used")?.into()),
             lost: number(row.try_get::<i32, _>("lost")?.into()),
             age: millis::duration(row.try_get("age")?),
+            left: row.try_get::<Option<i64>, _>("left_ms")?.map(millis::duration),
         },
         parts_done: number(row.try_get("parts_done")?),
         chain: chain.unwrap_or_default(),
+        order_key: row.try_get("order_key")?,
     }))
 }
 
@@ -135,6 +138,7 @@ pub(super) fn delivery_record(row: &PgRow) -> Result<DeliveryRecord> {
     };
     let live = matches!(state, DeliveryState::Leased | DeliveryState::Pending);
     let due = moment(row, "due")?;
+    let waiting: bool = row.try_get("waiting")?;
     Ok(DeliveryRecord {
         id: DeliveryId(row.try_get("id")?),
         notification: NotificationId(row.try_get("uuid")?),
@@ -143,7 +147,10 @@ pub(super) fn delivery_record(row: &PgRow) -> Result<DeliveryRecord> {
         state,
         attempts: number(row.try_get::<i32, _>("attempt")?.into()),
         created: moment(row, "created")?,
-        due: live.then_some(due),
+        due: (live && !waiting).then_some(due),
+        expires: optional_moment(row, "expires")?,
+        order_key: row.try_get("order_key")?,
+        waiting,
         finished: optional_moment(row, "finished")?,
         reason: row.try_get("reason")?,
         cause: row.try_get("cause")?,

@@ -10,9 +10,10 @@ use super::open::OpenError;
 use super::{fault, sql};
 
 /// In order; the version of a database is how many of them it has.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_queue.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_queue.sql"), include_str!("migrations/0002_schedule.sql")];
 /// The newest version that this postrider knows.
-pub(super) const KNOWN: i64 = 1;
+pub(super) const KNOWN: i64 = 2;
 /// How often a migration may meet another host's.
 const TRIES: u32 = 20;
 

@@ -22,7 +22,7 @@ macro_rules! notification {
 
 macro_rules! notification_record {
     () => {
-        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed")
+        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed, n.expires")
     };
 }
 
@@ -31,7 +31,8 @@ macro_rules! delivery_record {
         concat!(
             "SELECT d.id, n.id AS uuid, n.type, d.destination, d.state, \
              d.owner IS NOT NULL AND d.due > now() AS leased, d.attempt, \
-             d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to \
+             d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to, \
+             d.expires, d.order_key, d.waiting \
              FROM deliveries d JOIN notifications n ON n.seq = d.notification WHERE ",
             $condition,
             " AND d.id < $1 AND ($2::text IS NULL OR d.destination = $2) AND CASE $3::text \
@@ -51,22 +52,55 @@ macro_rules! delivery_record {
 
 /// $1 to $12: a column of the notifications each, $13 and $14: the deliveries' notifications and destinations.
 /// Answers the ids that were not there before, by id or by key.
-pub(super) const STORE: &str = "WITH stored AS ( \
+macro_rules! store {
+    ($column:literal, $value:literal, $expiries:literal, $deliver:literal) => {
+        concat!(
+            "WITH stored AS ( \
      INSERT INTO notifications (id, type, source, subject, labels, content_type, content, \
-       content_bytes, idempotency_key, digest, created_at, fanned_out_at, deliveries) \
+       content_bytes, idempotency_key, digest, created_at, fanned_out_at, deliveries",
+            $column,
+            ") \
      SELECT x.id, x.type, x.source, x.subject, x.labels, x.content_type, x.content, x.bytes, \
-       x.key, x.digest, x.time, now(), x.deliveries \
+       x.key, x.digest, x.time, now(), x.deliveries",
+            $value,
+            " \
      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
-       $7::text[], $8::bytea[], $9::text[], $10::bytea[], $11::timestamptz[], $12::int[]) \
+       $7::text[], $8::bytea[], $9::text[], $10::bytea[], $11::timestamptz[], $12::int[], ",
+            $expiries,
+            "::bigint[]) \
        WITH ORDINALITY AS x(id, type, source, subject, labels, content_type, content, bytes, key, \
-       digest, time, deliveries, place) \
+       digest, time, deliveries, expires, place) \
      ORDER BY x.place ON CONFLICT DO NOTHING RETURNING seq, id), \
-     made AS ( \
-     INSERT INTO deliveries (notification, destination, due, created, since) \
+     made AS ( ",
+            $deliver,
+            " JOIN stored s ON s.id = y.id ORDER BY y.place) \
+     SELECT id FROM stored"
+        )
+    };
+}
+/// Where nothing has a schedule or a key.
+pub(super) const STORE: &str = store!(
+    "",
+    "",
+    "NULL",
+    "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT s.seq, y.destination, now(), now(), now() \
-     FROM unnest($13::uuid[], $14::text[]) WITH ORDINALITY AS y(id, destination, place) \
-     JOIN stored s ON s.id = y.id ORDER BY y.place) \
-     SELECT id FROM stored";
+     FROM unnest($13::uuid[], $14::text[]) WITH ORDINALITY AS y(id, destination, place)"
+);
+/// $15: the notifications' expiries, $16 to $18: the deliveries' delays, expiries and keys; milliseconds from now.
+pub(super) const STORE_SCHEDULED: &str = store!(
+    ", expires",
+    ", now() + x.expires * interval '1 millisecond'",
+    "$15",
+    "INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
+       waiting) \
+     SELECT s.seq, y.destination, CASE WHEN y.key IS NULL \
+       THEN now() + y.delay * interval '1 millisecond' ELSE 'infinity' END, now(), \
+       now() + y.delay * interval '1 millisecond', now() + y.expires * interval '1 millisecond', \
+       y.key, y.key IS NOT NULL \
+     FROM unnest($13::uuid[], $14::text[], $16::bigint[], $17::bigint[], $18::text[]) \
+       WITH ORDINALITY AS y(id, destination, delay, expires, key, place)"
+);
 
 /// $1: ids, $2: idempotency keys.
 pub(super) const KNOWN: &str = concat!(
@@ -86,21 +120,40 @@ pub(super) const ARRIVED: &str = concat!(
      WHERE n.fanned_out_at IS NULL ORDER BY n.seq LIMIT $1"
 );
 
-/// $1 to $3: rows, their numbers of deliveries, and why they are malformed; $4 and $5: the deliveries' rows and
-/// destinations. Of two hosts the second finds it done.
+/// $1 to $3: rows, their numbers of deliveries, and why they are malformed; $4 to $7: the deliveries' rows,
+/// destinations, keys, and the destinations' own bounds in milliseconds from arrival. Of two hosts the second finds it done.
 pub(super) const FAN_OUT: &str = "WITH done AS ( \
      UPDATE notifications n SET fanned_out_at = now(), deliveries = x.deliveries, \
-       malformed = x.malformed \
+       malformed = x.malformed, expires = CASE WHEN x.malformed IS NULL THEN \
+         greatest(least(n.created_at, now()), 'epoch') \
+         + n.expires_after_ms * interval '1 millisecond' END \
      FROM unnest($1::bigint[], $2::int[], $3::text[]) AS x(seq, deliveries, malformed) \
-     WHERE n.seq = x.seq AND n.fanned_out_at IS NULL RETURNING n.seq), \
+     WHERE n.seq = x.seq AND n.fanned_out_at IS NULL \
+     RETURNING n.seq, n.expires, greatest(least(n.created_at, now()), 'epoch') AS arrived, \
+       coalesce(n.deliver_after_ms, 0) * interval '1 millisecond' AS delay), \
      made AS ( \
-     INSERT INTO deliveries (notification, destination, due, created, since) \
-     SELECT y.seq, y.destination, now(), now(), now() \
-     FROM unnest($4::bigint[], $5::text[]) WITH ORDINALITY AS y(seq, destination, place) \
-     JOIN done ON done.seq = y.seq ORDER BY y.place ON CONFLICT DO NOTHING RETURNING 1) \
+     INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
+       waiting) \
+     SELECT y.seq, y.destination, CASE WHEN y.key IS NULL \
+       THEN greatest(now(), f.arrived + f.delay) ELSE 'infinity' END, now(), \
+       greatest(now(), f.arrived + f.delay), \
+       least(f.expires, f.arrived + y.within * interval '1 millisecond'), y.key, \
+       y.key IS NOT NULL \
+     FROM unnest($4::bigint[], $5::text[], $6::text[], $7::bigint[]) \
+       WITH ORDINALITY AS y(seq, destination, key, within, place) \
+     JOIN done f ON f.seq = y.seq ORDER BY y.place ON CONFLICT DO NOTHING RETURNING 1) \
      SELECT count(*) FROM made";
 
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
+
+/// What a claim answers of a delivery `d`; its notification is read beside it.
+macro_rules! leased {
+    () => {
+        "d.id, d.token, d.destination, d.notification, d.attempt, d.used, d.lost, d.parts_done, \
+         d.chain, greatest(0, (extract(epoch FROM now() - d.since) * 1000)::bigint) AS age, \
+         (extract(epoch FROM d.expires - now()) * 1000)::bigint AS left_ms, d.order_key"
+    };
+}
 
 /// $1: destinations, $2: free slots, $3: how many of them are kept for retries, $4 and $5: watermarks of first
 /// attempts and of retries, $6: host, $7: lease in milliseconds, $8: reason of a lost attempt.
@@ -122,19 +175,19 @@ macro_rules! claim {
                SELECT * FROM ( \
                  SELECT * FROM (SELECT 1 AS turn, id, due, lane, owner, attempt, claimed \
                    FROM deliveries WHERE state = 0 AND destination = w.destination AND lane = 1 \
-                   AND due <= now() AND due >= w.retry_from ORDER BY due, id LIMIT w.kept ",
+                   AND due <= now() AND due >= w.retry_from AND NOT waiting ORDER BY due, id LIMIT w.kept ",
             $lock,
             ") a \
                  UNION ALL \
                  SELECT * FROM (SELECT 2 AS turn, id, due, lane, owner, attempt, claimed \
                    FROM deliveries WHERE state = 0 AND destination = w.destination AND lane = 0 \
-                   AND due <= now() AND due >= w.fresh_from ORDER BY due, id LIMIT w.free ",
+                   AND due <= now() AND due >= w.fresh_from AND NOT waiting ORDER BY due, id LIMIT w.free ",
             $lock,
             ") b \
                  UNION ALL \
                  SELECT * FROM (SELECT 3 AS turn, id, due, lane, owner, attempt, claimed \
                    FROM deliveries WHERE state = 0 AND destination = w.destination AND lane = 1 \
-                   AND due <= now() AND due >= w.retry_from ORDER BY due, id \
+                   AND due <= now() AND due >= w.retry_from AND NOT waiting ORDER BY due, id \
                    LIMIT w.free OFFSET w.kept ",
             $lock,
             ") e \
@@ -151,9 +204,9 @@ macro_rules! claim {
                token = d.token + 1, attempt = d.attempt + 1, owner = $6, claimed = now(), \
                due = now() + $7 * interval '1 millisecond' \
              WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1 AND d.due <= now() \
-             RETURNING d.id, d.token, d.destination, d.notification, d.attempt, d.used, d.lost, \
-               d.parts_done, d.chain, \
-               greatest(0, (extract(epoch FROM now() - d.since) * 1000)::bigint) AS age) \
+             RETURNING ",
+            leased!(),
+            ") \
              SELECT u.*, c.due AS was_due, c.lane, n.* FROM u JOIN c ON c.id = u.id \
              LEFT JOIN LATERAL (SELECT ",
             notification!(),
@@ -165,6 +218,59 @@ macro_rules! claim {
 }
 pub(super) const CLAIM: &str = claim!("FOR UPDATE SKIP LOCKED");
 pub(super) const CLAIM_UNLOCKED: &str = claim!("");
+
+/// Records leases that end without a settlement, of the locked rows `c`.
+macro_rules! record_lost {
+    ($reason:literal) => {
+        concat!(
+            "lost AS (INSERT INTO attempts (delivery, number, started, duration, outcome, reason, \
+             plugin, host) \
+             SELECT id, attempt, claimed, \
+             greatest(0, (extract(epoch FROM now() - claimed) * 1000000)::bigint), 'lost', ",
+            $reason,
+            ", '', owner FROM c WHERE owner IS NOT NULL ON CONFLICT DO NOTHING)"
+        )
+    };
+}
+
+/// $1: destinations in force, $2: their `max_age` in milliseconds, $3: limit, $4: how many of a lane to look at, $5:
+/// host, $6: lease in milliseconds, $7: reason of a lost attempt. What is past its expiry, and what is too old, whether
+/// or not it is due. What is not due has not reached its destination's `max_age`, but for what waits.
+pub(super) const CLAIM_OVERDUE: &str = concat!(
+    "WITH k AS MATERIALIZED (SELECT id FROM ( \
+     SELECT * FROM (SELECT 0::bigint AS place, 0 AS part, expires AS at, id FROM deliveries \
+       WHERE state = 0 AND expires IS NOT NULL AND expires <= now() \
+       AND (owner IS NULL OR due <= now()) ORDER BY expires, id LIMIT $3) e \
+     UNION ALL \
+     SELECT b.place, l.* FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY \
+       AS b(destination, age, place) CROSS JOIN LATERAL ( \
+       SELECT 1, due, id FROM (SELECT due, since, id FROM deliveries WHERE state = 0 \
+         AND destination = b.destination AND lane = 0 AND due <= now() AND NOT waiting \
+         ORDER BY due, id LIMIT $4) q WHERE since <= now() - b.age * interval '1 millisecond' \
+       UNION ALL \
+       SELECT 2, due, id FROM (SELECT due, since, id FROM deliveries WHERE state = 0 \
+         AND destination = b.destination AND lane = 1 AND due <= now() AND NOT waiting \
+         ORDER BY due, id LIMIT $4) q WHERE since <= now() - b.age * interval '1 millisecond' \
+       UNION ALL \
+       SELECT * FROM (SELECT 3, since, id FROM deliveries WHERE state = 0 AND waiting \
+         AND destination = b.destination AND since <= now() - b.age * interval '1 millisecond' \
+         AND (owner IS NULL OR due <= now()) ORDER BY since, id LIMIT $3) q) l) s \
+     ORDER BY place, part, at, id LIMIT $3), \
+     c AS MATERIALIZED (SELECT id, attempt, claimed, owner FROM deliveries \
+       WHERE id = ANY (ARRAY (SELECT id FROM k)) AND state < 1 \
+       AND (owner IS NULL OR due <= now()) FOR UPDATE SKIP LOCKED), ",
+    record_lost!("$7"),
+    ", u AS (UPDATE deliveries d SET lost = d.lost + (d.owner IS NOT NULL)::int, \
+       token = d.token + 1, attempt = d.attempt + 1, owner = $5, claimed = now(), \
+       due = now() + $6 * interval '1 millisecond' \
+     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1 \
+     AND (d.owner IS NULL OR d.due <= now()) RETURNING ",
+    leased!(),
+    ") SELECT u.*, n.* FROM u LEFT JOIN LATERAL (SELECT ",
+    notification!(),
+    ", n.content, n.content_bytes FROM notifications n WHERE n.seq = u.notification OFFSET 0) n \
+     ON true ORDER BY u.id"
+);
 
 /// $1 and $2: leases, $3: from now, in milliseconds. Answers those that are held.
 pub(super) const EXTEND: &str = concat!(
@@ -182,17 +288,24 @@ pub(super) const LOCK: &str = concat!(
     " ORDER BY d.id FOR UPDATE OF d"
 );
 
-/// $1 and $2: leases, $3: takers, $4: what is left of the chain. After [`LOCK`], before [`SETTLE`]. Where two of a
-/// notification hand over to one taker, the first does.
+/// $1 and $2: leases, $3: takers, $4: what is left of the chain, $5: the takers' keys, $6: their own bounds in
+/// milliseconds from now. After [`LOCK`], before [`SETTLE`]. What has expired by itself is not handed over. Where two
+/// of a notification hand over to one taker, the first does.
 pub(super) const HAND_OVER: &str = concat!(
-    "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of) \
-     SELECT t.notification, t.taker, now(), t.chain, now(), now(), t.id FROM ( \
-       SELECT DISTINCT ON (d.notification, x.taker) d.notification, x.taker, x.chain, d.id, x.place \
-       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY \
-         AS x(id, token, taker, chain, place) \
+    "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of, \
+       expires, order_key, waiting) \
+     SELECT t.notification, t.taker, CASE WHEN t.key IS NULL THEN now() ELSE 'infinity' END, \
+       t.chain, now(), now(), t.id, \
+       least(t.expires, now() + t.within * interval '1 millisecond'), t.key, t.key IS NOT NULL \
+     FROM ( \
+       SELECT DISTINCT ON (d.notification, x.taker) d.notification, x.taker, x.chain, d.id, \
+         x.place, x.key, x.within, n.expires \
+       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[]) \
+         WITH ORDINALITY AS x(id, token, taker, chain, key, within, place) \
        JOIN deliveries d ON ",
     held!(),
-    "  WHERE x.taker <> d.destination AND NOT EXISTS (SELECT 1 FROM deliveries o \
+    " LEFT JOIN notifications n ON n.seq = d.notification \
+       WHERE (n.expires IS NULL OR n.expires > now()) AND x.taker <> d.destination AND NOT EXISTS (SELECT 1 FROM deliveries o \
          WHERE o.notification = d.notification AND o.destination = x.taker) \
        ORDER BY d.notification, x.taker, x.place) t \
      ORDER BY t.place ON CONFLICT DO NOTHING"
@@ -209,8 +322,9 @@ pub(super) const SETTLE: &str = concat!(
        cause, hold, taker, started, duration, outcome, told, plugin, host)), \
      u AS ( \
      UPDATE deliveries d SET owner = NULL, claimed = NULL, state = x.state, \
-       due = CASE WHEN x.delay IS NULL THEN d.due \
+       due = CASE WHEN x.delay IS NULL THEN d.due WHEN d.waiting THEN 'infinity' \
          ELSE now() + x.delay * interval '1 millisecond' END, \
+       waiting = d.waiting AND x.state = 0, \
        lane = greatest(d.lane, x.lane), \
        used = d.used + x.counted, \
        lost = d.lost * x.released, \
@@ -222,7 +336,7 @@ pub(super) const SETTLE: &str = concat!(
           AND t.destination = x.taker AND t.id <> d.id), d.fallback_to) END \
      FROM x WHERE ",
     held!(),
-    " RETURNING d.id, d.token, d.attempt, d.destination, x.hold, x.started, x.duration, \
+    " RETURNING d.id, d.token, d.attempt, d.destination, d.state, d.order_key, x.hold, x.started, x.duration, \
        x.outcome, x.told, x.plugin, x.host), \
      tried AS ( \
      INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
@@ -233,52 +347,76 @@ pub(super) const SETTLE: &str = concat!(
      SELECT destination, now() + max(hold) * interval '1 millisecond' FROM u \
      WHERE hold IS NOT NULL GROUP BY destination ORDER BY destination \
      ON CONFLICT (destination) DO UPDATE SET until = greatest(holds.until, excluded.until)) \
-     SELECT id, token FROM u"
+     SELECT id, token, state, order_key, \
+       CASE WHEN order_key IS NOT NULL THEN destination END AS destination FROM u"
 );
+
+// ---- order ---------------------------------------------------------------------------------------------------
+
+/// $1: destinations, $2: keys, $3: who ended last in each. Of each key without a head the first that waits becomes it;
+/// it is told who before it gave up. Doing it twice changes nothing.
+pub(super) const PROMOTE: &str = "UPDATE deliveries d SET waiting = false, \
+     due = CASE WHEN d.owner IS NULL THEN greatest(now(), d.since) ELSE d.due END, \
+     reason = coalesce((SELECT 'delivery ' || p.id || ' before it ' || \
+       CASE p.state WHEN 2 THEN 'died (' || p.cause || ')' ELSE 'was cancelled' END || \
+       ' and was skipped' FROM deliveries p \
+       WHERE p.id = k.ended AND p.id < d.id AND p.state >= 2), d.reason) \
+     FROM (SELECT x.ended, (SELECT w.id FROM deliveries w WHERE w.state = 0 AND w.waiting \
+         AND w.destination = x.destination AND w.order_key = x.key ORDER BY w.id LIMIT 1) AS id \
+       FROM unnest($1::text[], $2::text[], $3::bigint[]) AS x(destination, key, ended) \
+       WHERE NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.state = 0 AND NOT h.waiting \
+         AND h.order_key IS NOT NULL AND h.destination = x.destination AND h.order_key = x.key) \
+       OFFSET 0) k \
+     WHERE d.id = k.id AND d.state < 1 AND d.waiting";
+
+/// Keys in which something waits without a head; hops from key to key. At most a thousand.
+pub(super) const FORGOTTEN: &str = "WITH RECURSIVE k (destination, order_key) AS ( \
+       (SELECT destination, order_key FROM deliveries WHERE state = 0 AND waiting \
+         ORDER BY destination, order_key LIMIT 1) \
+       UNION ALL SELECT n.destination, n.order_key FROM k CROSS JOIN LATERAL ( \
+         SELECT d.destination, d.order_key FROM deliveries d WHERE d.state = 0 AND d.waiting \
+         AND (d.destination, d.order_key) > (k.destination, k.order_key) \
+         ORDER BY d.destination, d.order_key LIMIT 1) n) \
+     SELECT destination, order_key FROM k \
+     WHERE NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.state = 0 AND NOT h.waiting \
+       AND h.order_key IS NOT NULL AND h.destination = k.destination \
+       AND h.order_key = k.order_key) LIMIT 1000";
 
 // ---- the operator's hand -------------------------------------------------------------------------------------
 
 /// $1: ids. Revives the dead and the cancelled, and hastens what waits.
-pub(super) const REDELIVER: &str = "UPDATE deliveries d SET due = now(), \
+pub(super) const REDELIVER: &str = "UPDATE deliveries d SET \
+     due = CASE WHEN state = 0 OR order_key IS NULL THEN now() ELSE 'infinity' END, \
+     waiting = state <> 0 AND order_key IS NOT NULL, \
+     expires = CASE WHEN state = 0 THEN expires END, \
      state = 0, lane = CASE WHEN state = 0 THEN lane ELSE 1 END, \
-     since = CASE WHEN state = 0 THEN since ELSE now() END, \
+     since = CASE WHEN state = 0 THEN least(since, now()) ELSE now() END, \
      used = CASE WHEN state = 0 THEN used ELSE 0 END, \
      lost = CASE WHEN state = 0 THEN lost ELSE 0 END, \
      reason = CASE WHEN state = 0 THEN reason ELSE '' END, \
      cause = NULL, finished = NULL \
      WHERE d.id = ANY ($1::bigint[]) \
-     AND (d.state IN (2, 3) OR (d.state = 0 AND d.owner IS NULL AND d.due > now())) \
-     RETURNING d.destination";
-
-/// Records leases that end without a settlement, of the locked rows `c`.
-macro_rules! record_lost {
-    ($reason:literal) => {
-        concat!(
-            "lost AS (INSERT INTO attempts (delivery, number, started, duration, outcome, reason, \
-             plugin, host) \
-             SELECT id, attempt, claimed, \
-             greatest(0, (extract(epoch FROM now() - claimed) * 1000000)::bigint), 'lost', ",
-            $reason,
-            ", '', owner FROM c WHERE owner IS NOT NULL ON CONFLICT DO NOTHING)"
-        )
-    };
-}
+     AND (d.state IN (2, 3) \
+       OR (d.state = 0 AND d.owner IS NULL AND d.due > now() AND NOT d.waiting)) \
+     RETURNING d.destination, d.order_key";
 
 /// $1: ids, $2: reason of a lost attempt.
 pub(super) const CANCEL: &str = concat!(
     "WITH c AS MATERIALIZED (SELECT id, attempt, claimed, owner FROM deliveries \
      WHERE id = ANY ($1::bigint[]) AND state < 1 ORDER BY id FOR UPDATE), ",
     record_lost!("$2"),
-    " UPDATE deliveries d SET state = 3, owner = NULL, claimed = NULL, finished = now() \
-     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1"
+    " UPDATE deliveries d SET state = 3, owner = NULL, claimed = NULL, finished = now(), \
+     waiting = false WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1 \
+     RETURNING d.id, d.destination, d.order_key"
 );
 
 /// $1 and $2: leases, $3: cause, $4: reason. Of what was just claimed and cannot be read.
 pub(super) const BURY_HELD: &str = concat!(
     "UPDATE deliveries d SET state = 2, owner = NULL, claimed = NULL, finished = now(), \
-     cause = $3, reason = x.reason FROM unnest($1::bigint[], $2::bigint[], $4::text[]) \
-     AS x(id, token, reason) WHERE ",
-    held!()
+     waiting = false, cause = $3, reason = x.reason \
+     FROM unnest($1::bigint[], $2::bigint[], $4::text[]) AS x(id, token, reason) WHERE ",
+    held!(),
+    " RETURNING d.id, d.destination, d.order_key"
 );
 
 /// $1: removed or made so many milliseconds ago, $2: limit, $3: cause, $4: reason, $5: reason of a lost attempt.
@@ -302,8 +440,9 @@ pub(super) const BURY_ORPHANS: &str = concat!(
        LIMIT $2 FOR UPDATE OF d SKIP LOCKED), ",
     record_lost!("$5"),
     " UPDATE deliveries d SET state = 2, owner = NULL, claimed = NULL, finished = now(), \
-     cause = $3, reason = $4 \
-     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1"
+     waiting = false, cause = $3, reason = $4 \
+     WHERE d.id = ANY (ARRAY (SELECT id FROM c)) AND d.state < 1 \
+     RETURNING d.id, d.destination, d.order_key"
 );
 
 /// $1: names, $2: texts, $3: modules. Before [`REMOVED`].
@@ -333,10 +472,12 @@ pub(super) const LOOK: &str = "SELECT \
      LEFT JOIN holds h ON h.destination = w.name \
      CROSS JOIN LATERAL ( \
        (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = w.name \
-         AND d.lane = 0 AND d.due >= w.fresh_from ORDER BY d.due LIMIT 1) \
+         AND d.lane = 0 AND d.due >= w.fresh_from AND d.due < 'infinity' AND NOT d.waiting \
+         ORDER BY d.due LIMIT 1) \
        UNION ALL \
        (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = w.name \
-         AND d.lane = 1 AND d.due >= w.retry_from ORDER BY d.due LIMIT 1)) l)";
+         AND d.lane = 1 AND d.due >= w.retry_from AND d.due < 'infinity' AND NOT d.waiting \
+         ORDER BY d.due LIMIT 1)) l)";
 
 /// $1: count no further than this.
 pub(super) const SIZE: &str = "SELECT least($1, \
@@ -432,15 +573,19 @@ pub(super) const SCHEMA_APPLIED: &str = "INSERT INTO postrider_schema (version) 
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
     STORE,
+    STORE_SCHEDULED,
     KNOWN,
     ARRIVED,
     FAN_OUT,
     CLAIM,
     CLAIM_UNLOCKED,
+    CLAIM_OVERDUE,
     EXTEND,
     LOCK,
     HAND_OVER,
     SETTLE,
+    PROMOTE,
+    FORGOTTEN,
     REDELIVER,
     CANCEL,
     BURY_HELD,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use postrider_core::DeliveryId;
 use postrider_core::settle::Cause;
+use sqlx::postgres::PgRow;
 
+use super::order::Keys;
 use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, ids, milliseconds, sql};
 use crate::{
     KeptDestination, LEASE_CANCELLED, LEASE_EXPIRED, MAX_BATCH, MAX_STATE_BYTES, MAX_STATE_KEYS,
@@ -18,14 +20,18 @@ impl PostgresQueue {
         let rows = self.call(PATIENCE, Again::No, redeliver).await?;
         // What is due now was behind the mark.
         self.marks.reset();
+        let mut keys = Keys::default();
+        keys.read(&rows, false)?;
+        self.promote(keys).await;
         Ok(rows.len() as u64)
     }
 
     pub(super) async fn cancel_all(&self, cancelled: &[DeliveryId]) -> Result<u64, QueueError> {
         let ids = ids(cancelled);
         let cancel =
-            || sqlx::query(sql::CANCEL).bind(&ids).bind(LEASE_CANCELLED).execute(&self.pool);
-        Ok(self.call(PATIENCE, Again::No, cancel).await?.rows_affected())
+            || sqlx::query(sql::CANCEL).bind(&ids).bind(LEASE_CANCELLED).fetch_all(&self.pool);
+        let rows = self.call(PATIENCE, Again::No, cancel).await?;
+        self.promote_after(&rows).await
     }
 
     pub(super) async fn keep(&self, destinations: &[KeptDestination]) -> Result<(), QueueError> {
@@ -50,9 +56,18 @@ impl PostgresQueue {
                 .bind(Cause::Orphaned.name())
                 .bind(ORPHANED)
                 .bind(LEASE_EXPIRED)
-                .execute(&self.pool)
+                .fetch_all(&self.pool)
         };
-        Ok(self.call(LONG_PATIENCE, Again::Yes, bury).await?.rows_affected())
+        let rows = self.call(LONG_PATIENCE, Again::Yes, bury).await?;
+        self.promote_after(&rows).await
+    }
+
+    /// Promotes in the keys of deliveries that a statement ended. Answers how many those are.
+    pub(super) async fn promote_after(&self, ended: &[PgRow]) -> Result<u64, QueueError> {
+        let mut keys = Keys::default();
+        keys.read(ended, true)?;
+        self.promote(keys).await;
+        Ok(ended.len() as u64)
     }
 
     /// The quota is checked before, so hosts that write at once may exceed it by a note each.

@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use postrider_core::{Notification, NotificationId};
+use postrider_core::{Notification, NotificationId, Schedule};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::order::Keys;
 use super::{json, rows, sql};
 use crate::digest::digest;
-use crate::{Enqueue, Enqueued, Route};
+use crate::{Enqueue, Enqueued, Route, Target, millis, target};
 
 /// A notification as [`sql::STORE`] takes it.
 #[derive(Serialize)]
@@ -29,15 +30,46 @@ struct Stored<'a> {
     digest: Option<String>,
     time: i64,
     deliveries: usize,
+    expires: Option<i64>,
 }
 
-/// A row and where it goes, as [`sql::DELIVER`], [`sql::FAN_OUT`] and [`sql::FANNED_OUT`] take it.
+/// A row and where it goes, as [`sql::DELIVER`] takes it.
+#[derive(Serialize)]
+struct Plain<'a> {
+    row: i64,
+    destinations: Vec<&'a str>,
+}
+
+/// The same as [`sql::DELIVER_SCHEDULED`] takes it.
+#[derive(Serialize)]
+struct Scheduled<'a> {
+    row: i64,
+    due: i64,
+    targets: Vec<ScheduledTarget<'a>>,
+}
+
+#[derive(Serialize)]
+struct ScheduledTarget<'a> {
+    destination: &'a str,
+    key: Option<&'a str>,
+    expires: Option<i64>,
+}
+
+/// The same as [`sql::FAN_OUT`] and [`sql::FANNED_OUT`] take it.
 #[derive(Serialize)]
 struct Routed<'a> {
     row: i64,
-    destinations: BTreeSet<&'a str>,
+    targets: Vec<RoutedTarget<'a>>,
     deliveries: Option<usize>,
     malformed: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RoutedTarget<'a> {
+    destination: &'a str,
+    key: Option<&'a str>,
+    /// The destination's own bound in milliseconds from arrival.
+    within: Option<i64>,
 }
 
 /// What is stored under a key or an id.
@@ -103,7 +135,7 @@ async fn store(
     new: &[(&Enqueue, Known)],
     now: i64,
 ) -> Result<HashMap<NotificationId, i64>, sqlx::Error> {
-    let stored: Vec<Stored<'_>> = new.iter().map(|(item, known)| known.stored(item)).collect();
+    let stored: Vec<Stored<'_>> = new.iter().map(|(item, known)| known.stored(item, now)).collect();
     let store = sqlx::query(sql::STORE).bind(json(&stored)?).bind(now);
     let rows = store.fetch_all(connection).await?;
     let ids = rows.iter().map(|row| {
@@ -120,20 +152,54 @@ async fn deliver(
     rows: &HashMap<NotificationId, i64>,
     now: i64,
 ) -> Result<(), sqlx::Error> {
-    let routed =
-        new.iter().filter(|(_, known)| known.deliveries > 0).filter_map(|(item, known)| {
-            Some(Routed {
-                row: *rows.get(&known.id)?,
-                destinations: item.destinations.iter().map(String::as_str).collect(),
-                deliveries: None,
-                malformed: None,
-            })
-        });
-    let routed: Vec<Routed<'_>> = routed.collect();
-    if !routed.is_empty() {
-        sqlx::query(sql::DELIVER).bind(json(&routed)?).bind(now).execute(connection).await?;
+    let routed = new.iter().filter(|(_, known)| known.deliveries > 0);
+    let routed = routed.filter_map(|(item, known)| {
+        Some((*rows.get(&known.id)?, *item, target::once(&item.destinations)))
+    });
+    let routed: Vec<(i64, &Enqueue, Vec<&Target>)> = routed.collect();
+    if routed.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    if routed.iter().all(|(_, item, targets)| is_plain(item, targets)) {
+        let plain = routed.iter().map(|(row, _, targets)| Plain {
+            row: *row,
+            destinations: targets.iter().map(|target| target.destination.as_str()).collect(),
+        });
+        let plain = json(&plain.collect::<Vec<_>>())?;
+        return sqlx::query(sql::DELIVER).bind(plain).bind(now).execute(connection).await.map(drop);
+    }
+    let scheduled = routed.iter().map(|(row, item, targets)| scheduled(*row, item, targets, now));
+    let scheduled = json(&scheduled.collect::<Vec<_>>())?;
+    let deliver = sqlx::query(sql::DELIVER_SCHEDULED).bind(scheduled).bind(now);
+    deliver.execute(&mut *connection).await?;
+    keys_of(routed.iter().flat_map(|(.., targets)| targets)).promote(connection, now).await
+}
+
+/// Whether it goes out at once, until `max_age`, in no order: then nothing more is written than that.
+fn is_plain(item: &Enqueue, targets: &[&Target]) -> bool {
+    item.schedule == Schedule::default()
+        && targets.iter().all(|to| to.order_key.is_none() && to.expires_after.is_none())
+}
+
+fn scheduled<'a>(row: i64, item: &Enqueue, targets: &[&'a Target], now: i64) -> Scheduled<'a> {
+    let targets = targets.iter().map(|target| {
+        let within = [item.schedule.expires_after, target.expires_after];
+        let expires = within.into_iter().flatten().min().map(|after| now + millis::of(after));
+        let key = target.order_key.as_deref();
+        ScheduledTarget { destination: &target.destination, key, expires }
+    });
+    let due = now + millis::of(item.schedule.deliver_after);
+    Scheduled { row, due, targets: targets.collect() }
+}
+
+fn keys_of<'a>(targets: impl Iterator<Item = &'a &'a Target>) -> Keys {
+    let mut keys = Keys::default();
+    for target in targets {
+        if let Some(key) = &target.order_key {
+            keys.add(&target.destination, key);
+        }
+    }
+    keys
 }
 
 impl<'a> Register<'a> {
@@ -144,8 +210,8 @@ impl<'a> Register<'a> {
     }
 
     fn add(&mut self, item: &'a Enqueue) -> Known {
-        let destinations: BTreeSet<&String> = item.destinations.iter().collect();
-        let deliveries = u32::try_from(destinations.len()).unwrap_or(u32::MAX);
+        let deliveries = target::once(&item.destinations).len();
+        let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
         let id = item.notification.id;
         let known = Known { id, digest: digest(&item.notification), deliveries };
         self.ids.insert(id, known);
@@ -178,7 +244,7 @@ impl Known {
         }
     }
 
-    fn stored<'a>(&self, item: &'a Enqueue) -> Stored<'a> {
+    fn stored<'a>(&self, item: &'a Enqueue, now: i64) -> Stored<'a> {
         let notification = &item.notification;
         // Text with a NUL in it is none: SQLite's own functions end there.
         let text = std::str::from_utf8(&notification.content).ok().filter(|t| !t.contains('\0'));
@@ -196,6 +262,7 @@ impl Known {
             digest: key.map(|_| hex(&self.digest)),
             time: notification.time.as_millisecond(),
             deliveries: self.deliveries as usize,
+            expires: item.schedule.expires_after.map(|after| now + millis::of(after)),
         }
     }
 }
@@ -214,18 +281,27 @@ pub(super) async fn fan_out(
 ) -> Result<u64, sqlx::Error> {
     let mut rows = BTreeSet::new();
     // The first word on a row counts, as it would in two calls.
-    let first = routes.iter().filter(|route| rows.insert(route.row));
-    let routed = first.map(|route| {
-        let destinations = route.destinations.as_ref();
-        let names: BTreeSet<&str> =
-            destinations.iter().copied().flatten().map(String::as_str).collect();
-        let deliveries = destinations.is_ok().then_some(names.len());
-        let malformed = destinations.err().map(String::as_str);
-        Routed { row: route.row, destinations: names, deliveries, malformed }
-    });
-    let routed = json(&routed.collect::<Vec<_>>())?;
+    let first: Vec<&Route> = routes.iter().filter(|route| rows.insert(route.row)).collect();
+    let routed = json(&first.iter().map(|route| routed(route)).collect::<Vec<_>>())?;
     let fan_out = sqlx::query(sql::FAN_OUT).bind(&routed).bind(now);
     let made = fan_out.execute(&mut *connection).await?.rows_affected();
-    sqlx::query(sql::FANNED_OUT).bind(&routed).bind(now).execute(connection).await?;
+    sqlx::query(sql::FANNED_OUT).bind(&routed).bind(now).execute(&mut *connection).await?;
+    let targets: Vec<&Target> =
+        first.iter().flat_map(|route| &route.destinations).flatten().collect();
+    keys_of(targets.iter()).promote(connection, now).await?;
     Ok(made)
+}
+
+fn routed(route: &Route) -> Routed<'_> {
+    let targets = route.destinations.as_ref().map(|targets| target::once(targets));
+    let (deliveries, malformed) = match &targets {
+        Ok(targets) => (Some(targets.len()), None),
+        Err(reason) => (None, Some(reason.as_str())),
+    };
+    let targets = targets.unwrap_or_default().into_iter().map(|target| RoutedTarget {
+        destination: &target.destination,
+        key: target.order_key.as_deref(),
+        within: target.expires_after.map(millis::of),
+    });
+    Routed { row: route.row, targets: targets.collect(), deliveries, malformed }
 }

@@ -9,8 +9,10 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::order::{self, Keys};
 use super::{json, rows, sql};
-use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Settle, Slots, millis};
+use crate::target::SWEPT;
+use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Settle, Slots, Sweep, millis};
 
 /// From this many destinations on, one statement first finds those with anything due.
 const MANY: usize = 4;
@@ -51,6 +53,49 @@ pub(super) async fn claim(
         .bind(now)
         .bind(claim.host.to_string())
         .bind(now + millis::of(claim.lease))
+        .execute(&mut *connection)
+        .await?;
+    leased(connection, &ids, now).await
+}
+
+/// A destination and the moment before which what is alive is too old, as [`sql::TOO_OLD`] takes them.
+#[derive(Serialize)]
+struct Before<'a> {
+    destination: &'a str,
+    before: i64,
+}
+
+/// Leases what came too late: what is past its expiry, then what is too old.
+pub(super) async fn claim_overdue(
+    connection: &mut SqliteConnection,
+    sweep: &Sweep,
+    now: i64,
+) -> Result<Vec<Lease>, sqlx::Error> {
+    let limit = i64::from(sweep.limit).min(i64::try_from(MAX_BATCH).unwrap_or(i64::MAX));
+    let expired = sqlx::query_scalar(sql::EXPIRED).bind(now).bind(limit);
+    let expired: String = expired.fetch_one(&mut *connection).await?;
+    let bounds = sweep.bounds.iter().map(|bound| Before {
+        destination: &bound.destination,
+        before: now - millis::of(bound.max_age),
+    });
+    let too_old = sqlx::query_scalar(sql::TOO_OLD).bind(json(&bounds.collect::<Vec<_>>())?);
+    let too_old = too_old.bind(now).bind(SWEPT).bind(limit);
+    let too_old: String = too_old.fetch_one(&mut *connection).await?;
+    let mut ids = places(&expired)?;
+    ids.extend(places(&too_old)?);
+    let mut seen = HashSet::new();
+    ids.retain(|id| seen.insert(*id));
+    ids.truncate(usize::try_from(limit).unwrap_or(0));
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = json(&ids)?;
+    record_lost(connection, &ids, LEASE_EXPIRED, now).await?;
+    sqlx::query(sql::LEASE_OVERDUE)
+        .bind(&ids)
+        .bind(now)
+        .bind(sweep.host.to_string())
+        .bind(now + millis::of(sweep.lease))
         .execute(&mut *connection)
         .await?;
     leased(connection, &ids, now).await
@@ -114,8 +159,12 @@ pub(super) async fn bury(
     reason: &str,
     now: i64,
 ) -> Result<u64, sqlx::Error> {
+    let mut keys = Keys::default();
+    keys.add_ending(connection, ids).await?;
     let bury = sqlx::query(sql::BURY).bind(ids).bind(now).bind(cause.name()).bind(reason);
-    Ok(bury.execute(connection).await?.rows_affected())
+    let buried = bury.execute(&mut *connection).await?.rows_affected();
+    keys.promote(connection, now).await?;
+    Ok(buried)
 }
 
 /// Leases and how long to hold them from now.
@@ -190,6 +239,8 @@ struct Settled<'a> {
     hold: Option<i64>,
     taker: Option<&'a str>,
     chain: &'a [String],
+    key: Option<&'a str>,
+    expires: Option<i64>,
 }
 
 /// An attempt as [`sql::RECORD`] takes it, apart from its settlement: neither statement reads the other's fields.
@@ -236,12 +287,38 @@ pub(super) async fn settle(
     if settled.iter().any(|item| item.hold.is_some()) {
         sqlx::query(sql::HOLD).bind(&rows).execute(&mut *connection).await?;
     }
-    let written = sqlx::query(sql::SETTLE).bind(&rows).execute(connection).await?.rows_affected();
+    let keys = ending_keys(connection, batch, &settled, &lost).await?;
+    let settle = sqlx::query(sql::SETTLE).bind(&rows);
+    let written = settle.execute(&mut *connection).await?.rows_affected();
     if written != (batch.len() - lost.len()) as u64 {
         let told = format!("{written} settlements written of {} held", batch.len() - lost.len());
         return Err(sqlx::Error::Protocol(told));
     }
+    keys.promote(connection, now).await?;
     Ok(lost)
+}
+
+/// The keys in which a settlement ends one or hands one over. None where nothing waits.
+async fn ending_keys(
+    connection: &mut SqliteConnection,
+    batch: &[&Settle],
+    settled: &[Settled<'_>],
+    lost: &HashSet<LeaseKey>,
+) -> Result<Keys, sqlx::Error> {
+    let mut keys = Keys::default();
+    if !order::any_waits(connection).await? {
+        return Ok(keys);
+    }
+    for row in settled {
+        if let (Some(taker), Some(key)) = (row.taker, row.key) {
+            keys.add(taker, key);
+        }
+    }
+    let ending =
+        batch.iter().zip(settled).filter(|(item, row)| row.state != 0 && !lost.contains(&item.key));
+    let ids: Vec<i64> = ending.map(|(item, _)| item.key.id.0).collect();
+    keys.add_ending(connection, &json(&ids)?).await?;
+    Ok(keys)
 }
 
 impl<'a> Settled<'a> {
@@ -262,6 +339,8 @@ impl<'a> Settled<'a> {
             hold: None,
             taker: None,
             chain: &[],
+            key: None,
+            expires: None,
         };
         match &item.settlement {
             Settlement::Delivered => Self { state: 1, finished: Some(now), ..untouched },
@@ -273,12 +352,17 @@ impl<'a> Settled<'a> {
                 ..untouched
             },
             Settlement::Dead { cause } => {
-                let (taker, chain) = match item.handover.split_first() {
-                    Some((taker, chain)) => (Some(taker.as_str()), chain),
-                    None => (None, Default::default()),
-                };
                 let cause = Some(cause.name());
-                Self { state: 2, cause, finished: Some(now), taker, chain, ..untouched }
+                let dead = Self { state: 2, cause, finished: Some(now), ..untouched };
+                let Some(handover) = &item.handover else { return dead };
+                let taker = &handover.taker;
+                Self {
+                    taker: Some(&taker.destination),
+                    chain: &handover.chain,
+                    key: taker.order_key.as_deref(),
+                    expires: taker.expires_after.map(|after| now + millis::of(after)),
+                    ..dead
+                }
             }
             Settlement::Released => Self { due: Some(now), released: 1, untried: 1, ..untouched },
         }

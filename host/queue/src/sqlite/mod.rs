@@ -3,6 +3,7 @@
 //! - [`open`](SqliteQueue::open): lock, schema, recovery; errors that an operator can act on.
 //! - `writer`: the one task that writes, and merges what waits into one transaction.
 //! - `intake`, `leases`, `upkeep`: what it does for each request, in the order of a delivery's life.
+//! - `order`: one at a time for each key.
 //! - `sql`: every statement.
 //! - `rows`: from rows to types.
 //!
@@ -15,6 +16,7 @@ mod fault;
 mod intake;
 mod leases;
 mod open;
+mod order;
 mod rows;
 mod schema;
 mod sql;
@@ -41,7 +43,7 @@ use self::writer::{Pending, Request, Writer};
 use crate::{
     Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
     Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
-    millis,
+    Sweep, millis,
 };
 
 /// A queue in an SQLite file.
@@ -92,6 +94,10 @@ impl Queue for SqliteQueue {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
         self.write(Request::Claim, claim.clone()).await
+    }
+
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        self.write(Request::ClaimOverdue, sweep.clone()).await
     }
 
     async fn extend(

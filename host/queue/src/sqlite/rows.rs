@@ -162,6 +162,7 @@ pub(super) fn notification_record(row: &SqliteRow) -> Result<NotificationRecord>
         idempotency_key: optional_legible(row, "idempotency_key")?,
         deliveries: row.try_get::<Option<i64>, _>("deliveries")?.map(number),
         malformed: optional_legible(row, "malformed")?.or(problem),
+        expires: row.try_get::<Option<i64>, _>("expires")?.map(millis::timestamp),
     })
 }
 
@@ -185,9 +186,13 @@ fn whole_lease(row: &SqliteRow, id: i64, now: i64) -> Result<Lease, Flaw> {
             used: number(row.try_get("used")?),
             lost: number(row.try_get("lost")?),
             age: millis::duration(now.saturating_sub(since)),
+            left: row
+                .try_get::<Option<i64>, _>("expires")?
+                .map(|expires| millis::duration(expires.saturating_sub(now))),
         },
         parts_done: number(row.try_get("parts_done")?),
         chain: chain(&text(row, "chain")?)?,
+        order_key: optional_text(row, "order_key")?,
     })
 }
 
@@ -214,6 +219,7 @@ pub(super) fn delivery_record(row: &SqliteRow, now: i64) -> Result<DeliveryRecor
         other => return Err(decode(format!("unknown delivery state {other}"))),
     };
     let live = matches!(state, DeliveryState::Leased | DeliveryState::Pending);
+    let waiting: bool = row.try_get("waiting")?;
     Ok(DeliveryRecord {
         id: DeliveryId(row.try_get("id")?),
         notification: NotificationId(uuid(row, "uuid")?.unwrap_or(Uuid::nil())),
@@ -222,7 +228,10 @@ pub(super) fn delivery_record(row: &SqliteRow, now: i64) -> Result<DeliveryRecor
         state,
         attempts: number(row.try_get("attempt")?),
         created: millis::timestamp(row.try_get("created")?),
-        due: live.then(|| millis::timestamp(due)),
+        due: (live && !waiting).then(|| millis::timestamp(due)),
+        expires: row.try_get::<Option<i64>, _>("expires")?.map(millis::timestamp),
+        order_key: optional_legible(row, "order_key")?,
+        waiting,
         finished: row.try_get::<Option<i64>, _>("finished")?.map(millis::timestamp),
         reason: legible(row, "reason")?,
         cause: optional_legible(row, "cause")?,

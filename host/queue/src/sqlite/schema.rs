@@ -9,7 +9,8 @@ use super::open::{OpenError, describe};
 use super::sql;
 
 /// In order; the version of a database is how many of them it has.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_queue.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_queue.sql"), include_str!("migrations/0002_schedule.sql")];
 
 /// Brings the database up to date, or refuses one that a newer postrider wrote, untouched.
 pub(super) async fn migrate(

@@ -22,7 +22,7 @@ macro_rules! notification {
 
 macro_rules! notification_record {
     () => {
-        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed")
+        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed, n.expires")
     };
 }
 
@@ -39,7 +39,8 @@ macro_rules! delivery_record {
     ($condition:literal) => {
         concat!(
             "SELECT d.id, n.id AS uuid, n.type, d.destination, d.state, d.owner, d.attempt, \
-             d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to \
+             d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to, \
+             d.expires, d.order_key, d.waiting \
              FROM deliveries d JOIN notifications n ON n.seq = d.notification WHERE ",
             $condition,
             " AND d.id < ?1 AND (?3 IS NULL OR d.destination = ?3) AND CASE ?4 \
@@ -73,16 +74,35 @@ pub(super) const KNOWN: &str = concat!(
 /// ?1: notifications that are not [`KNOWN`], ?2: now.
 pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
      content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \
-     deliveries) \
+     deliveries, expires) \
      SELECT value ->> 'id', value ->> 'type', value ->> 'source', value ->> 'subject', \
      value ->> 'labels', value ->> 'content_type', value ->> 'content', \
      unhex(value ->> 'bytes'), value ->> 'key', unhex(value ->> 'digest'), value ->> 'time', ?2, \
-     value ->> 'deliveries' FROM jsonb_each(?1) RETURNING seq, id";
+     value ->> 'deliveries', value ->> 'expires' FROM jsonb_each(?1) RETURNING seq, id";
 
-/// ?1: rows and their destinations, ?2: now.
+/// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
 pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
      FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
+
+/// When a delivery that waits for its key's head is due.
+macro_rules! never {
+    () => {
+        "2305843009213693951"
+    };
+}
+
+/// ?1: rows and their targets, ?2: now.
+pub(super) const DELIVER_SCHEDULED: &str = concat!(
+    "INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
+     waiting) \
+     SELECT x.value ->> 'row', y.value ->> 'destination', \
+     iif(y.value ->> 'key' IS NULL, x.value ->> 'due', ",
+    never!(),
+    "), ?2, x.value ->> 'due', y.value ->> 'expires', y.value ->> 'key', \
+     y.value ->> 'key' IS NOT NULL \
+     FROM jsonb_each(?1) AS x CROSS JOIN jsonb_each(x.value, '$.targets') AS y"
+);
 
 // ---- fan-out -------------------------------------------------------------------------------------------------
 
@@ -95,16 +115,27 @@ pub(super) const ARRIVED: &str = concat!(
 );
 
 /// ?1: rows and their destinations, ?2: now. Before [`FANNED_OUT`], in the same transaction.
-pub(super) const FAN_OUT: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
-     SELECT n.seq, y.value, ?2, ?2, ?2 \
-     FROM jsonb_each(?1) AS x CROSS JOIN notifications n ON n.seq = x.value ->> 'row' \
-     CROSS JOIN json_each(x.value, '$.destinations') AS y \
-     WHERE n.fanned_out_at IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d \
-       WHERE d.notification = n.seq AND d.destination = y.value)";
+pub(super) const FAN_OUT: &str = concat!(
+    "INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
+     waiting) \
+     SELECT f.seq, f.destination, iif(f.key IS NULL, f.due, ",
+    never!(),
+    "), ?2, f.due, coalesce(min(f.own, f.within), f.own, f.within), f.key, f.key IS NOT NULL \
+     FROM (SELECT n.seq, y.value ->> 'destination' AS destination, y.value ->> 'key' AS key, \
+       max(?2, min(n.created_at, ?2) + coalesce(n.deliver_after_ms, 0)) AS due, \
+       min(n.created_at, ?2) + n.expires_after_ms AS own, \
+       min(n.created_at, ?2) + (y.value ->> 'within') AS within \
+       FROM jsonb_each(?1) AS x CROSS JOIN notifications n ON n.seq = x.value ->> 'row' \
+       CROSS JOIN jsonb_each(x.value, '$.targets') AS y \
+       WHERE n.fanned_out_at IS NULL) AS f \
+     WHERE NOT EXISTS (SELECT 1 FROM deliveries d \
+       WHERE d.notification = f.seq AND d.destination = f.destination)"
+);
 
 /// ?1: rows and their destinations, ?2: now.
 pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2, \
-     deliveries = x.value ->> 'deliveries', malformed = x.value ->> 'malformed' \
+     deliveries = x.value ->> 'deliveries', malformed = x.value ->> 'malformed', \
+     expires = iif(x.value ->> 'malformed' IS NULL, min(created_at, ?2) + expires_after_ms, NULL) \
      FROM jsonb_each(?1) AS x \
      WHERE seq = x.value ->> 'row' AND fanned_out_at IS NULL";
 
@@ -114,9 +145,9 @@ pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2
 pub(super) const READY: &str = "SELECT x.key FROM json_each(?1) AS x \
      WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = x.value AND h.until > ?2) \
      AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
-          AND d.lane = 0 AND d.due <= ?2) \
+          AND d.lane = 0 AND d.due <= ?2 AND d.waiting = 0) \
        OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
-          AND d.lane = 1 AND d.due <= ?2))";
+          AND d.lane = 1 AND d.due <= ?2 AND d.waiting = 0))";
 
 /// ?1: destination, ?2: now, ?3: free slots, ?4: how many of them are kept for retries. Takes those retries, then
 /// first attempts, then retries again, until the slots are full. Answers the ids as one JSON array, and whether there
@@ -124,13 +155,13 @@ pub(super) const READY: &str = "SELECT x.key FROM json_each(?1) AS x \
 pub(super) const DUE: &str = "SELECT json_group_array(id), max(expired) FROM ( \
      SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
-       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?4) \
+       AND destination = ?1 AND lane = 1 AND due <= ?2 AND waiting = 0 ORDER BY due, id LIMIT ?4) \
      UNION ALL SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
-       AND destination = ?1 AND lane = 0 AND due <= ?2 ORDER BY due, id LIMIT ?3) \
+       AND destination = ?1 AND lane = 0 AND due <= ?2 AND waiting = 0 ORDER BY due, id LIMIT ?3) \
      UNION ALL SELECT id, expired FROM ( \
        SELECT id, owner IS NOT NULL AS expired FROM deliveries WHERE state = 0 \
-       AND destination = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, id LIMIT ?3 OFFSET ?4) \
+       AND destination = ?1 AND lane = 1 AND due <= ?2 AND waiting = 0 ORDER BY due, id LIMIT ?3 OFFSET ?4) \
      LIMIT ?3) \
      WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = ?1 AND h.until > ?2) \
      HAVING count(*) > 0";
@@ -150,11 +181,43 @@ pub(super) const LEASE: &str = "UPDATE deliveries SET lost = lost + (owner IS NO
 /// ?1: ids.
 pub(super) const LEASED: &str = concat!(
     "SELECT d.id, d.token, d.destination, d.attempt, d.used, d.lost, d.since, d.parts_done, \
-     d.chain, n.content, n.content_bytes, ",
+     d.chain, d.expires, d.order_key, n.content, n.content_bytes, ",
     notification!(),
     " FROM json_each(?1) AS x CROSS JOIN deliveries d ON d.id = x.value \
      LEFT JOIN notifications n ON n.seq = d.notification"
 );
+
+/// ?1: now, ?2: limit. What is past its expiry, whether or not it is due, as one JSON array.
+pub(super) const EXPIRED: &str = "SELECT json_group_array(id) FROM ( \
+     SELECT id FROM deliveries WHERE state = 0 AND expires IS NOT NULL AND expires <= ?1 \
+     AND (owner IS NULL OR due <= ?1) ORDER BY expires, id LIMIT ?2)";
+
+/// ?1: destinations and the moment before which what is alive is too old, ?2: now, ?3: how many of a lane to look
+/// at, ?4: limit. What is too old, as one JSON array. What is not due has not reached its destination's `max_age`, but
+/// for what waits.
+pub(super) const TOO_OLD: &str = "SELECT json_group_array(id) FROM ( \
+     SELECT b.key AS place, 0 AS part, d.due AS at, d.id AS id FROM json_each(?1) AS b \
+     CROSS JOIN deliveries d ON d.id IN (SELECT q.id FROM deliveries q WHERE q.state = 0 \
+       AND q.destination = b.value ->> 'destination' AND q.lane = 0 AND q.due <= ?2 \
+       AND q.waiting = 0 ORDER BY q.due, q.id LIMIT ?3) \
+     WHERE d.since <= b.value ->> 'before' \
+     UNION ALL \
+     SELECT b.key, 1, d.due, d.id FROM json_each(?1) AS b \
+     CROSS JOIN deliveries d ON d.id IN (SELECT q.id FROM deliveries q WHERE q.state = 0 \
+       AND q.destination = b.value ->> 'destination' AND q.lane = 1 AND q.due <= ?2 \
+       AND q.waiting = 0 ORDER BY q.due, q.id LIMIT ?3) \
+     WHERE d.since <= b.value ->> 'before' \
+     UNION ALL \
+     SELECT b.key, 2, d.since, d.id FROM json_each(?1) AS b \
+     CROSS JOIN deliveries d ON d.state = 0 AND d.waiting = 1 \
+       AND d.destination = b.value ->> 'destination' AND d.since <= b.value ->> 'before' \
+     WHERE d.owner IS NULL OR d.due <= ?2 \
+     ORDER BY place, part, at, id LIMIT ?4)";
+
+/// ?1: ids, ?2: now, ?3: host, ?4: expiry. What is [`EXPIRED`] or [`TOO_OLD`]; it need not be due.
+pub(super) const LEASE_OVERDUE: &str = "UPDATE deliveries SET lost = lost + (owner IS NOT NULL), \
+     token = token + 1, attempt = attempt + 1, owner = ?3, claimed = ?2, due = ?4 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
 /// ?1: leases, by their place in ?1. Before the statements that write by them: the places of those that are lost.
 pub(super) const LOST: &str = concat!(
@@ -180,14 +243,21 @@ pub(super) const RECORD: &str = concat!(
     held!()
 );
 
-/// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. Where two of a notification hand over
+/// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. What has expired by itself is not
+/// handed over. Where two of a notification hand over
 /// to one taker, the first does: SQLite takes the other columns from the row of the only `min`.
 pub(super) const HAND_OVER: &str = concat!(
-    "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of) \
-     SELECT d.notification, x.value ->> 'taker', ?2, x.value ->> 'chain', ?2, ?2, d.id \
-     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
+    "INSERT INTO deliveries (notification, destination, due, chain, created, since, fallback_of, \
+     expires, order_key, waiting) \
+     SELECT d.notification, x.value ->> 'taker', iif(x.value ->> 'key' IS NULL, ?2, ",
+    never!(),
+    "), x.value ->> 'chain', ?2, ?2, d.id, \
+     coalesce(min(n.expires, x.value ->> 'expires'), n.expires, x.value ->> 'expires'), \
+     x.value ->> 'key', x.value ->> 'key' IS NOT NULL \
+     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d \
+     LEFT JOIN notifications n ON n.seq = d.notification WHERE ",
     held!(),
-    " AND x.value ->> 'taker' <> d.destination \
+    " AND coalesce(n.expires > ?2, true) AND x.value ->> 'taker' <> d.destination \
      AND NOT EXISTS (SELECT 1 FROM deliveries t WHERE t.notification = d.notification \
        AND t.destination = x.value ->> 'taker') \
      GROUP BY d.notification, x.value ->> 'taker' ORDER BY min(x.key)"
@@ -207,7 +277,10 @@ pub(super) const HOLD: &str = concat!(
 pub(super) const SETTLE: &str = concat!(
     "UPDATE deliveries AS d SET owner = NULL, claimed = NULL, \
      state = x.value ->> 'state', \
-     due = coalesce(x.value ->> 'due', d.due), \
+     due = iif(d.waiting AND x.value ->> 'due' IS NOT NULL, ",
+    never!(),
+    ", coalesce(x.value ->> 'due', d.due)), \
+     waiting = d.waiting AND x.value ->> 'state' = 0, \
      lane = max(d.lane, x.value ->> 'lane'), \
      used = d.used + (x.value ->> 'counted'), \
      lost = d.lost * (x.value ->> 'released'), \
@@ -223,23 +296,52 @@ pub(super) const SETTLE: &str = concat!(
     held!()
 );
 
+/// Whether anything waits for its key's head.
+pub(super) const ANY_WAITS: &str =
+    "SELECT EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND waiting = 1)";
+
+/// ?1: ids. Those that have a key and are alive.
+pub(super) const KEYED: &str = "SELECT d.id, d.destination, d.order_key FROM json_each(?1) AS x \
+     CROSS JOIN deliveries d ON d.id = x.value WHERE d.order_key IS NOT NULL AND d.state = 0";
+
+/// ?1: keys and who ended in each, ?2: now. Of each key without a head the first that waits becomes it; it is told
+/// who before it gave up.
+pub(super) const PROMOTE: &str = "UPDATE deliveries AS d SET waiting = 0, \
+     due = iif(d.owner IS NULL, max(?2, d.since), d.due), \
+     reason = coalesce((SELECT 'delivery ' || p.id || ' before it ' || \
+       iif(p.state = 2, 'died (' || p.cause || ')', 'was cancelled') || ' and was skipped' \
+       FROM json_each(x.value, '$.ended') AS e CROSS JOIN deliveries p ON p.id = e.value \
+       WHERE p.id < d.id AND p.state >= 2 ORDER BY p.id DESC LIMIT 1), d.reason) \
+     FROM json_each(?1) AS x WHERE d.id = (SELECT w.id FROM deliveries w \
+       WHERE w.state = 0 AND w.waiting = 1 AND w.destination = x.value ->> 'destination' \
+       AND w.order_key = x.value ->> 'key' ORDER BY w.id LIMIT 1) \
+     AND NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.state = 0 AND h.waiting = 0 \
+       AND h.order_key IS NOT NULL AND h.destination = x.value ->> 'destination' \
+       AND h.order_key = x.value ->> 'key')";
+
 // ---- the operator's hand -------------------------------------------------------------------------------------
 
 /// ?1: ids, ?2: now.
-pub(super) const REVIVE: &str = "UPDATE deliveries SET state = 0, lane = 1, due = ?2, since = ?2, \
+pub(super) const REVIVE: &str = concat!(
+    "UPDATE deliveries SET state = 0, lane = 1, due = iif(order_key IS NULL, ?2, ",
+    never!(),
+    "), waiting = order_key IS NOT NULL, since = ?2, expires = NULL, \
      used = 0, lost = 0, reason = '', cause = NULL, finished = NULL \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (2, 3)";
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (2, 3)"
+);
 
 /// ?1: ids, ?2: now.
-pub(super) const HASTEN: &str = "UPDATE deliveries SET due = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND owner IS NULL AND due > ?2";
+pub(super) const HASTEN: &str = "UPDATE deliveries SET due = ?2, since = min(since, ?2) \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND owner IS NULL AND due > ?2 \
+     AND waiting = 0";
 
 /// ?1: ids, ?2: now. After [`RECORD_LOST`].
-pub(super) const CANCEL: &str = "UPDATE deliveries SET state = 3, owner = NULL, claimed = NULL, finished = ?2 \
+pub(super) const CANCEL: &str = "UPDATE deliveries SET state = 3, owner = NULL, claimed = NULL, waiting = 0, \
+     finished = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
 /// ?1: ids, ?2: now, ?3: cause, ?4: reason. After [`RECORD_LOST`].
-pub(super) const BURY: &str = "UPDATE deliveries SET state = 2, owner = NULL, claimed = NULL, \
+pub(super) const BURY: &str = "UPDATE deliveries SET state = 2, owner = NULL, claimed = NULL, waiting = 0, \
      finished = ?2, cause = ?3, reason = ?4 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
@@ -272,18 +374,24 @@ pub(super) const KEPT: &str =
 // ---- reading -------------------------------------------------------------------------------------------------
 
 /// ?1: names.
-pub(super) const LOOK: &str = "SELECT \
+pub(super) const LOOK: &str = concat!(
+    "SELECT \
      EXISTS (SELECT 1 FROM notifications n WHERE n.fanned_out_at IS NULL), \
      (SELECT min(max(due, coalesce( \
        (SELECT h.until FROM holds h WHERE h.destination = name), due))) FROM ( \
        SELECT x.value AS name, (SELECT d.due FROM deliveries d WHERE d.state = 0 \
-         AND d.destination = x.value AND d.lane = 0 ORDER BY d.due LIMIT 1) AS due \
+         AND d.destination = x.value AND d.lane = 0 AND d.waiting = 0 AND d.due < ",
+    never!(),
+    " ORDER BY d.due LIMIT 1) AS due \
        FROM json_each(?1) AS x \
        UNION ALL \
        SELECT x.value AS name, (SELECT d.due FROM deliveries d WHERE d.state = 0 \
-         AND d.destination = x.value AND d.lane = 1 ORDER BY d.due LIMIT 1) AS due \
+         AND d.destination = x.value AND d.lane = 1 AND d.waiting = 0 AND d.due < ",
+    never!(),
+    " ORDER BY d.due LIMIT 1) AS due \
        FROM json_each(?1) AS x) \
-     WHERE due IS NOT NULL)";
+     WHERE due IS NOT NULL)"
+);
 
 /// ?1: count no further than this.
 pub(super) const SIZE: &str = "SELECT min(?1, \
@@ -359,11 +467,16 @@ pub(super) const RECOVER: &str =
 /// The newest moment that the store has written in the normal course.
 pub(super) const LAST_SEEN: &str = "SELECT max( \
      coalesce((SELECT fanned_out_at FROM notifications ORDER BY seq DESC LIMIT 1), 0), \
-     coalesce((SELECT since FROM deliveries ORDER BY id DESC LIMIT 1), 0), \
+     coalesce((SELECT created FROM deliveries ORDER BY id DESC LIMIT 1), 0), \
      coalesce((SELECT max(claimed) FROM deliveries WHERE state = 0 AND owner IS NOT NULL), 0))";
 /// ?1: now, ?2: how far the clock went back.
-pub(super) const SHIFT_DUE: &str = "UPDATE deliveries SET due = max(?1, due - ?2), \
-     since = min(?1, since) WHERE state = 0 AND (due > ?1 OR since > ?1)";
+pub(super) const SHIFT_DUE: &str = concat!(
+    "UPDATE deliveries SET due = iif(due < ",
+    never!(),
+    ", max(?1, due - ?2), due), \
+     since = iif(since > ?1, since - ?2, since), expires = expires - ?2 \
+     WHERE state = 0 AND (due > ?1 OR since > ?1 OR expires IS NOT NULL)"
+);
 /// ?1: how far the clock went back.
 pub(super) const SHIFT_HOLDS: &str = "UPDATE holds SET until = until - ?1";
 
@@ -376,6 +489,7 @@ pub(super) const ALL: &[&str] = &[
     KNOWN,
     STORE,
     DELIVER,
+    DELIVER_SCHEDULED,
     ARRIVED,
     FAN_OUT,
     FANNED_OUT,
@@ -384,12 +498,18 @@ pub(super) const ALL: &[&str] = &[
     RECORD_LOST,
     LEASE,
     LEASED,
+    EXPIRED,
+    TOO_OLD,
+    LEASE_OVERDUE,
     LOST,
     EXTEND,
     RECORD,
     HAND_OVER,
     HOLD,
     SETTLE,
+    ANY_WAITS,
+    KEYED,
+    PROMOTE,
     REVIVE,
     HASTEN,
     CANCEL,

@@ -7,6 +7,7 @@ use postrider_core::settle::Cause;
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
+use super::order::Keys;
 use super::{json, leases, sql};
 use crate::{
     KeptDestination, LEASE_CANCELLED, LEASE_EXPIRED, MAX_BATCH, MAX_STATE_BYTES, MAX_STATE_KEYS,
@@ -22,7 +23,11 @@ pub(super) async fn redeliver(
     let hasten = sqlx::query(sql::HASTEN).bind(&ids).bind(now);
     let hastened = hasten.execute(&mut *connection).await?.rows_affected();
     let revive = sqlx::query(sql::REVIVE).bind(&ids).bind(now);
-    Ok(hastened + revive.execute(connection).await?.rows_affected())
+    let revived = revive.execute(&mut *connection).await?.rows_affected();
+    let mut keys = Keys::default();
+    keys.add_revived(connection, &ids).await?;
+    keys.promote(connection, now).await?;
+    Ok(hastened + revived)
 }
 
 pub(super) async fn cancel(
@@ -32,8 +37,12 @@ pub(super) async fn cancel(
 ) -> Result<u64, sqlx::Error> {
     let ids = json(&ids)?;
     leases::record_lost(connection, &ids, LEASE_CANCELLED, now).await?;
+    let mut keys = Keys::default();
+    keys.add_ending(connection, &ids).await?;
     let cancel = sqlx::query(sql::CANCEL).bind(&ids).bind(now);
-    Ok(cancel.execute(connection).await?.rows_affected())
+    let cancelled = cancel.execute(&mut *connection).await?.rows_affected();
+    keys.promote(connection, now).await?;
+    Ok(cancelled)
 }
 
 /// A destination file as [`sql::KEEP`] takes it.

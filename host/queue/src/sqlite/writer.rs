@@ -21,7 +21,9 @@ use super::leases::Extend;
 use super::open::Clock;
 use super::upkeep::SetNote;
 use super::{fault, intake, leases, sql, upkeep};
-use crate::{Claim, Enqueue, Enqueued, KeptDestination, Lease, QueueError, Route, Settle, Slot};
+use crate::{
+    Claim, Enqueue, Enqueued, KeptDestination, Lease, QueueError, Route, Settle, Slot, Sweep,
+};
 
 /// Requests that may wait; beyond it callers wait for room.
 pub(super) const WAITING: usize = 256;
@@ -43,6 +45,7 @@ pub(super) enum Request {
     Enqueue(Pending<Vec<Enqueue>, Vec<Enqueued>>),
     FanOut(Pending<Vec<Route>, u64>),
     Claim(Pending<Claim, Vec<Lease>>),
+    ClaimOverdue(Pending<Sweep, Vec<Lease>>),
     Extend(Pending<Extend, Vec<LeaseKey>>),
     Settle(Pending<Vec<Settle>, Vec<LeaseKey>>),
     Redeliver(Pending<Vec<DeliveryId>, u64>),
@@ -135,6 +138,7 @@ struct Round {
     enqueue: Vec<Pending<Vec<Enqueue>, Vec<Enqueued>>>,
     fan_out: Vec<Pending<Vec<Route>, u64>>,
     claim: Vec<Pending<Claim, Vec<Lease>>>,
+    claim_overdue: Vec<Pending<Sweep, Vec<Lease>>>,
     extend: Vec<Pending<Extend, Vec<LeaseKey>>>,
     settle: Vec<Pending<Vec<Settle>, Vec<LeaseKey>>>,
     redeliver: Vec<Pending<Vec<DeliveryId>, u64>>,
@@ -151,6 +155,7 @@ struct Answers {
     enqueue: Vec<Vec<Enqueued>>,
     fan_out: Vec<u64>,
     claim: Vec<Vec<Lease>>,
+    claim_overdue: Vec<Vec<Lease>>,
     extend: Vec<Vec<LeaseKey>>,
     settle: Vec<Vec<LeaseKey>>,
     redeliver: Vec<u64>,
@@ -182,6 +187,7 @@ impl Round {
                 self.fan_out.push(pending);
             }
             Request::Claim(pending) => self.claim.push(pending),
+            Request::ClaimOverdue(pending) => self.claim_overdue.push(pending),
             Request::Extend(pending) => {
                 self.items += pending.input.held.len();
                 self.extend.push(pending);
@@ -236,6 +242,9 @@ impl Round {
         }
         for Pending { input, .. } in &self.state_remove {
             answers.state_remove.push(upkeep::state_remove(connection, input).await?);
+        }
+        for Pending { input, .. } in &self.claim_overdue {
+            answers.claim_overdue.push(leases::claim_overdue(connection, input, now).await?);
         }
         for Pending { input, .. } in &self.claim {
             answers.claim.push(leases::claim(connection, input, now).await?);
@@ -293,6 +302,7 @@ impl Round {
         reply(self.enqueue, answers.enqueue);
         reply(self.fan_out, answers.fan_out);
         reply(self.claim, answers.claim);
+        reply(self.claim_overdue, answers.claim_overdue);
         reply(self.extend, answers.extend);
         reply(self.settle, answers.settle);
         reply(self.redeliver, answers.redeliver);
@@ -309,6 +319,7 @@ impl Round {
         refuse(self.enqueue, error);
         refuse(self.fan_out, error);
         refuse(self.claim, error);
+        refuse(self.claim_overdue, error);
         refuse(self.extend, error);
         refuse(self.settle, error);
         refuse(self.redeliver, error);
@@ -331,6 +342,7 @@ impl Round {
             .chain(self.bury_orphans.into_iter().map(Request::BuryOrphans))
             .chain(self.state_set.into_iter().map(Request::StateSet))
             .chain(self.state_remove.into_iter().map(Request::StateRemove))
+            .chain(self.claim_overdue.into_iter().map(Request::ClaimOverdue))
             .chain(self.claim.into_iter().map(Request::Claim));
         requests.map(|request| {
             let mut single = Self::default();

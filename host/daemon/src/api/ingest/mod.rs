@@ -12,7 +12,7 @@ pub mod notify;
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode, header};
-use postrider_core::{Draft, NotificationId};
+use postrider_core::{Draft, NotificationId, Schedule};
 use postrider_queue::{Enqueue, Enqueued, MAX_BATCH};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -68,7 +68,8 @@ async fn take(
                 Problem::from(error)
             })?;
         let destinations = registry.route(&notification);
-        batch.push(Enqueue { notification, idempotency_key, destinations });
+        let schedule = Schedule::default();
+        batch.push(Enqueue { notification, idempotency_key, schedule, destinations });
     }
     if batch.is_empty() {
         return Ok(Vec::new());

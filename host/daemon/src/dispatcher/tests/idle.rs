@@ -16,8 +16,9 @@ async fn add(stage: &Stage, id: u128) {
     let notification = Draft { kind: "x".into(), ..Draft::default() }
         .accept(NotificationId(Uuid::from_u128(id)), Timestamp::UNIX_EPOCH)
         .unwrap();
-    let destinations = vec!["d0".to_owned()];
-    let item = Enqueue { notification, idempotency_key: None, destinations };
+    let destinations = vec!["d0".into()];
+    let schedule = postrider_core::Schedule::default();
+    let item = Enqueue { notification, idempotency_key: None, schedule, destinations };
     stage.queue.enqueue(vec![item]).await.unwrap();
 }
 

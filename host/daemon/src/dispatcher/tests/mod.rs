@@ -2,6 +2,7 @@
 
 mod idle;
 mod outage;
+mod schedule;
 mod simulation;
 mod unsteady;
 mod wrapped;
@@ -103,8 +104,9 @@ impl Stage {
         let notification = Draft { kind: "x".into(), ..Draft::default() }
             .accept(NotificationId(Uuid::from_u128(id)), Timestamp::UNIX_EPOCH)
             .unwrap();
-        let destinations = destinations.iter().map(|d| (*d).to_owned()).collect();
-        let item = Enqueue { notification, idempotency_key: None, destinations };
+        let destinations = destinations.iter().map(|&d| d.into()).collect();
+        let schedule = postrider_core::Schedule::default();
+        let item = Enqueue { notification, idempotency_key: None, schedule, destinations };
         self.queue.enqueue(vec![item]).await.unwrap();
         self.waker.wake();
     }

@@ -3,7 +3,7 @@
 use postrider_core::{Attempt, DeliveryId, LeaseKey};
 use postrider_queue::{
     Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, KeptDestination, Look,
-    NotificationRecord, Page, Settle, Slot, StateEntry,
+    NotificationRecord, Page, Settle, Slot, StateEntry, Sweep,
 };
 
 use super::*;
@@ -24,6 +24,9 @@ pub(super) trait Between: Send + Sync + 'static {
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
         self.behind().claim(claim).await
+    }
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        self.behind().claim_overdue(sweep).await
     }
     async fn extend(&self, held: &[LeaseKey], l: Duration) -> Result<Vec<LeaseKey>, QueueError> {
         self.behind().extend(held, l).await
@@ -58,6 +61,9 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
         self.0.claim(claim).await
+    }
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        self.0.claim_overdue(sweep).await
     }
     async fn extend(&self, held: &[LeaseKey], l: Duration) -> Result<Vec<LeaseKey>, QueueError> {
         self.0.extend(held, l).await

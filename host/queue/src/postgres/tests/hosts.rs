@@ -31,7 +31,7 @@ async fn hosts_that_start_at_once_migrate_once() {
         });
     }
     opening.join_all().await;
-    assert_eq!(stand.run("SELECT count(*) FROM postrider_schema"), "1");
+    assert_eq!(stand.run("SELECT count(*) FROM postrider_schema"), "2");
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn what_a_producer_inserted_is_fanned_out_by_one_of_two_hosts() {
     let route = |arrived: Vec<crate::Arrived>| {
         let routes = arrived
             .into_iter()
-            .map(|arrived| Route { row: arrived.row, destinations: Ok(vec!["slack".to_owned()]) });
+            .map(|arrived| Route { row: arrived.row, destinations: Ok(vec!["slack".into()]) });
         routes.collect::<Vec<_>>()
     };
     let (seen_by_a, seen_by_b) = tokio::join!(a.arrived(1_000), b.arrived(1_000));

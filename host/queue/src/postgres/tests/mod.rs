@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postrider_core::Notification;
+use postrider_core::{Notification, Schedule};
 use postrider_test_postgres::{Cluster, Settings};
 
 use super::{PostgresOptions, PostgresQueue};
@@ -53,19 +53,22 @@ impl Stand for PostgresStand {
         self.run(&format!("UPDATE clock SET at = at + {by} * interval '1 microsecond'"));
     }
 
-    async fn insert(&self, notification: Notification) {
+    async fn insert_scheduled(&self, notification: Notification, schedule: Schedule) {
+        let expires = schedule.expires_after.map(|after| after.as_millis().to_string());
         let labels = serde_json::to_string(&notification.labels).unwrap();
         let subject = notification.subject.map_or("NULL".into(), |text| format!("'{text}'"));
         let content = std::str::from_utf8(&notification.content).unwrap();
         self.run(&format!(
             "INSERT INTO notifications (id, type, source, subject, labels, content_type, content, \
-             created_at) VALUES ('{}', '{}', '{}', {subject}, '{labels}', '{}', $content${content}$content$, \
-             to_timestamp({} / 1000.0))",
+             created_at, deliver_after_ms, expires_after_ms) VALUES ('{}', '{}', '{}', {subject}, '{labels}', '{}', $content${content}$content$, \
+             to_timestamp({} / 1000.0), {}, {})",
             notification.id,
             notification.kind,
             notification.source,
             notification.content_type,
-            notification.time.as_millisecond()
+            notification.time.as_millisecond(),
+            schedule.deliver_after.as_millis(),
+            expires.as_deref().unwrap_or("NULL"),
         ));
     }
 }

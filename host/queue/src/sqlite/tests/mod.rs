@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postrider_core::Notification;
+use postrider_core::{Notification, Schedule};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
@@ -34,8 +34,8 @@ impl Stand for SqliteStand {
         self.clock.fetch_add(by, Ordering::Relaxed);
     }
 
-    async fn insert(&self, notification: Notification) {
-        insert_as_producer(&self.path(), &notification).await;
+    async fn insert_scheduled(&self, notification: Notification, schedule: Schedule) {
+        insert_as_producer(&self.path(), &notification, schedule).await;
     }
 }
 
@@ -82,11 +82,17 @@ async fn producer(path: &Path) -> SqliteConnection {
     SqliteConnection::connect_with(&options).await.unwrap()
 }
 
-pub(crate) async fn insert_as_producer(path: &Path, notification: &Notification) {
+pub(crate) async fn insert_as_producer(
+    path: &Path,
+    notification: &Notification,
+    schedule: Schedule,
+) {
+    let millis = |after: Duration| i64::try_from(after.as_millis()).unwrap();
+    let deliver_after = Some(millis(schedule.deliver_after)).filter(|after| *after > 0);
     let mut producer = producer(path).await;
     sqlx::query(
-        "INSERT INTO notifications (id, type, source, subject, labels, content_type, content, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO notifications (id, type, source, subject, labels, content_type, content, created_at, \
+         deliver_after_ms, expires_after_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
     .bind(notification.id.to_string())
     .bind(&notification.kind)
@@ -96,6 +102,8 @@ pub(crate) async fn insert_as_producer(path: &Path, notification: &Notification)
     .bind(&notification.content_type)
     .bind(std::str::from_utf8(&notification.content).unwrap())
     .bind(notification.time.as_millisecond())
+    .bind(deliver_after)
+    .bind(schedule.expires_after.map(millis))
     .execute(&mut producer)
     .await
     .unwrap();

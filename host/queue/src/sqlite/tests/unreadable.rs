@@ -46,7 +46,7 @@ async fn run(connection: &mut SqliteConnection, statement: String) {
 async fn fan_out(queue: &SqliteQueue) {
     let routes = queue.arrived(100).await.unwrap().into_iter().map(|arrived| Route {
         row: arrived.row,
-        destinations: arrived.notification.map(|_| vec!["slack".to_owned()]),
+        destinations: arrived.notification.map(|_| vec!["slack".into()]),
     });
     queue.fan_out(routes.collect()).await.unwrap();
 }

@@ -33,6 +33,7 @@ pub(super) struct Known {
     /// Who takes over if it dies.
     pub(super) handover: Vec<String>,
     destination: String,
+    order_key: Option<String>,
     used: u32,
     lost: u32,
     holder: Option<Holder>,
@@ -60,6 +61,16 @@ impl Checker {
         self.trace.add(times.real, host, id.0, What::Claimed { token, attempt: lease.attempt });
         let fallback = || self.policies[&lease.destination].1.clone();
         let handover = if lease.chain.is_empty() { fallback() } else { lease.chain.clone() };
+        let beside = self.known.iter().any(|(other, known)| {
+            *other != id.0
+                && known.ended.is_none()
+                && lease.order_key.is_some()
+                && known.order_key == lease.order_key
+                && known.destination == lease.destination
+        });
+        if beside {
+            self.trace.broken(id.0, ["two of one key were given out at once"]);
+        }
         let pair = (lease.notification.id.0.as_u128(), lease.destination.clone());
         self.pairs.insert(pair, id.0);
         let known = self.known.entry(id.0).or_insert_with(|| Known {
@@ -68,6 +79,7 @@ impl Checker {
             ended: None,
             handover,
             destination: lease.destination.clone(),
+            order_key: lease.order_key.clone(),
             used: 0,
             lost: 0,
             holder: None,
@@ -220,6 +232,10 @@ impl Known {
             return Some("a settlement without a legal cause");
         }
         let dead = matches!(item.settlement, Settlement::Dead { .. });
-        (dead && item.handover != self.handover).then_some("a dead delivery was not handed over")
+        let heirs = item
+            .handover
+            .iter()
+            .flat_map(|to| std::iter::once(&to.taker.destination).chain(&to.chain));
+        (dead && !heirs.eq(&self.handover)).then_some("a dead delivery was not handed over")
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use postrider_core::{DeliveryId, LeaseKey};
-use postrider_queue::{Enqueue, Enqueued, Settle};
+use postrider_queue::{Enqueue, Enqueued, Settle, Sweep};
 
 use super::checker::{Checker, Times};
 use super::dice::Dice;
@@ -117,6 +117,19 @@ impl Database {
             | Broken::SettlementsDropped
             | Broken::EnqueuesDropped => {}
         }
+        let mut checker = self.checker.lock().unwrap();
+        for lease in &leases {
+            checker.claimed(host, self.times(), lease);
+        }
+        Ok(leases)
+    }
+
+    pub(super) async fn claim_overdue(
+        &self,
+        host: usize,
+        sweep: &Sweep,
+    ) -> Result<Vec<Lease>, QueueError> {
+        let leases = self.queue.claim_overdue(sweep).await?;
         let mut checker = self.checker.lock().unwrap();
         for lease in &leases {
             checker.claimed(host, self.times(), lease);

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postrider_core::LeaseKey;
-use postrider_queue::{Arrived, Enqueue, Enqueued, Look, Settle};
+use postrider_queue::{Arrived, Enqueue, Enqueued, Look, Settle, Sweep};
 
 use super::database::Database;
 use super::*;
@@ -109,6 +109,9 @@ impl Between for Faulty {
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
         self.call(self.database.claim(self.host, claim)).await
+    }
+    async fn claim_overdue(&self, sweep: &Sweep) -> Result<Vec<Lease>, QueueError> {
+        self.call(self.database.claim_overdue(self.host, sweep)).await
     }
     async fn extend(&self, held: &[LeaseKey], l: Duration) -> Result<Vec<LeaseKey>, QueueError> {
         self.call(self.database.extend(self.host, held, l)).await

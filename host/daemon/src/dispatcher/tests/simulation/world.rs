@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use postrider_core::{Destination, Policy};
-use postrider_queue::{Enqueue, Enqueued};
+use postrider_queue::{Enqueue, Enqueued, Target};
 
 use super::checker::Checker;
 use super::database::{Broken, Database};
@@ -22,7 +22,7 @@ pub(super) const DESTINATIONS: [(&str, &str); 4] = [
         "fallback = ['last', 'single']\n\
          policy = { attempts = 3, backoff = { initial = '1s', factor = 2.0, cap = '10s' } }",
     ),
-    ("single", "policy = { concurrency = 1, backoff = ['500ms', '2s'] }"),
+    ("single", "ordered_by = 'subject'\npolicy = { concurrency = 1, backoff = ['500ms', '2s'] }"),
     ("short", "policy = { concurrency = 8, max_age = '2m', backoff = ['1s', '30s'] }"),
     ("last", "match.type = 'never'\npolicy = { backoff = ['2s'], rate = '20/s' }"),
 ];
@@ -102,7 +102,8 @@ impl World {
         let apart = u64::try_from(nature.chaos.as_millis()).unwrap() / nature.notifications;
         for id in 1..=u128::from(nature.notifications) {
             sleep(dice.millis(0, apart + 1)).await;
-            let notification = Draft { kind: "x".into(), ..Draft::default() }
+            let subject = Some((id % 3).to_string());
+            let notification = Draft { kind: "x".into(), subject, ..Draft::default() }
                 .accept(NotificationId(Uuid::from_u128(id)), Timestamp::UNIX_EPOCH)
                 .unwrap();
             let mut names = vec!["three".to_owned(), "single".to_owned(), "short".to_owned()];
@@ -114,8 +115,9 @@ impl World {
                     names.push("last".to_owned());
                 }
                 let key = dice.permille(500).then(|| id.to_string());
-                let destinations = names.clone();
-                let item = Enqueue { notification, idempotency_key: key, destinations };
+                let destinations = names.iter().map(|name| target(name, id)).collect();
+                let schedule = postrider_core::Schedule::default();
+                let item = Enqueue { notification, idempotency_key: key, schedule, destinations };
                 while !stored(line.enqueue(vec![item.clone()]).await) {
                     sleep(dice.millis(1, 2_000)).await;
                 }
@@ -173,6 +175,11 @@ impl World {
             checker.trace.broken(record.id.0, broken);
         }
     }
+}
+
+fn target(name: &str, id: u128) -> Target {
+    let order_key = (name == "single").then(|| (id % 3).to_string());
+    Target { order_key, ..Target::from(name) }
 }
 
 fn stored(answer: Result<Vec<Enqueued>, QueueError>) -> bool {
