@@ -23,6 +23,7 @@ pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
         ("idempotency_key", json!(record.idempotency_key)),
         ("malformed", json!(record.malformed)),
         ("fan_out", json!(record.deliveries)),
+        ("expires", json!(record.expires)),
     ];
     fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
@@ -70,6 +71,9 @@ pub fn delivery(record: &DeliveryRecord) -> Map<String, Value> {
         ("attempts", json!(record.attempts)),
         ("created", json!(record.created)),
         ("due", json!(record.due)),
+        ("expires", json!(record.expires)),
+        ("order_key", json!(record.order_key)),
+        ("waiting", json!(record.waiting)),
         ("finished", json!(record.finished)),
         ("reason", json!(record.reason)),
         ("cause", json!(record.cause)),

@@ -32,6 +32,12 @@ pub(super) struct Given {
     /// Idempotency key: the same key with the same notification is taken once.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// Deliver no sooner than after this time, such as 10m.
+    #[arg(long, value_name = "DURATION")]
+    after: Option<String>,
+    /// Give up when it is not delivered within this time, such as 1h.
+    #[arg(long, value_name = "DURATION")]
+    expires: Option<String>,
     /// Media type of the content [default: JSON where it parses, else text or bytes].
     #[arg(long)]
     content_type: Option<String>,
@@ -68,6 +74,10 @@ struct Body {
     idempotency_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_after: Option<String>,
     #[serde(flatten)]
     content: Content,
 }
@@ -100,6 +110,8 @@ fn body(given: Given, content: Vec<u8>) -> Result<String> {
         subject: given.subject,
         idempotency_key: given.key,
         content_type,
+        deliver_after: given.after,
+        expires_after: given.expires,
         content,
     })?)
 }
@@ -122,6 +134,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches as _;
+
     use super::*;
 
     fn sent(content: &[u8], content_type: Option<&str>) -> String {
@@ -131,6 +145,8 @@ mod tests {
             subject: None,
             labels: Vec::new(),
             key: None,
+            after: None,
+            expires: None,
             content_type: content_type.map(str::to_owned),
             file: None,
         };
@@ -144,6 +160,18 @@ mod tests {
             body.contains(r#""content":{"n":123456789012345678901234567890,"b":1.10,"a":1}"#),
             "{body}"
         );
+    }
+
+    #[test]
+    fn a_schedule_goes_as_it_is_worded() {
+        let flags = |words: &[&str]| {
+            let words = ["send", "--type", "x"].into_iter().chain(words.iter().copied());
+            let parsed = Given::augment_args(clap::Command::new("send")).get_matches_from(words);
+            body(Given::from_arg_matches(&parsed).unwrap(), Vec::new()).unwrap()
+        };
+        let body = flags(&["--after", "10m", "--expires", "1h"]);
+        assert!(body.contains(r#""deliver_after":"10m","expires_after":"1h""#), "{body}");
+        assert!(!flags(&[]).contains("_after"));
     }
 
     #[test]
