@@ -29,7 +29,8 @@ pub(crate) fn item(destination: &str) -> Enqueue {
             time: Timestamp::now(),
         },
         idempotency_key: None,
-        destinations: vec![destination.to_owned()],
+        schedule: postrider_core::Schedule::default(),
+        destinations: vec![destination.into()],
     }
 }
 
@@ -69,6 +70,6 @@ fn settle(lease: &Lease, settlement: Settlement, outcome: &str, reason: &str) ->
         parts_done: 0,
         reason: reason.to_owned(),
         attempt: Some(attempt),
-        handover: Vec::new(),
+        handover: None,
     }
 }
