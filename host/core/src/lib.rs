@@ -14,6 +14,7 @@
 //! - [`outcome`]: what an attempt came to.
 //! - [`delivery`]: states, leases and attempts as the queue keeps them.
 //! - [`mod@settle`]: from outcome, policy and standing to a settlement.
+//! - [`retention`]: how long what is finished is kept.
 //! - [`split`]: a big notification in parts at natural borders.
 //! - [`secret`]: where a secret comes from, and its placeholders in a config.
 //! - [`units`]: durations, byte sizes and rates in configuration files.
@@ -30,6 +31,7 @@ pub mod notification;
 pub mod ordering;
 pub mod outcome;
 pub mod policy;
+pub mod retention;
 pub mod reuse;
 pub mod schedule;
 pub mod secret;
@@ -48,6 +50,7 @@ pub use notification::{Draft, Notification, NotificationId};
 pub use ordering::OrderedBy;
 pub use outcome::{Fault, Outcome, Receipt, Scope};
 pub use policy::{Backoff, Policy};
+pub use retention::Retention;
 pub use reuse::Reuse;
 pub use schedule::Schedule;
 pub use settle::{Settlement, Standing, settle};

@@ -15,8 +15,8 @@ use crate::conformance::{EPOCH, attempt, everything, host, notification};
 use crate::sqlite::tests::insert_as_producer;
 use crate::sqlite::{Clock, SqliteOptions, SqliteQueue};
 use crate::{
-    AgeBound, Claim, Enqueue, Handover, KeptDestination, MemoryQueue, Page, Queue, Route, Settle,
-    Slot, Slots, Sweep, Target,
+    AgeBound, Claim, Enqueue, Handover, KeptDestination, MemoryQueue, Page, Queue, Retention,
+    Route, Settle, Slot, Slots, Stats, Sweep, Target,
 };
 
 /// Few names and small numbers, so that operations meet.
@@ -35,6 +35,7 @@ enum Operation {
     Cancel { ids: Vec<i64> },
     Keep { names: usize },
     Bury { after: u64 },
+    Prune { finished: Option<u64>, dead: Option<u64>, content: Option<u64> },
     StateSet { slot: (usize, usize), ttl: Option<u64>, expected: Option<Option<u64>> },
     StateRemove { slot: (usize, usize) },
     Advance { by: u64 },
@@ -70,6 +71,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let ids = proptest::collection::vec(1i64..20, 1..4);
     let leases = proptest::collection::vec(0usize..40, 1..5);
     let ends = proptest::collection::vec((0usize..40, end()), 1..5);
+    let retained = proptest::option::of(0u64..40);
     let version = proptest::option::of(proptest::option::of(0u64..6));
     prop_oneof![
         3 => proptest::collection::vec(item, 1..4).prop_map(|items| Operation::Enqueue { items }),
@@ -88,6 +90,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => ids.prop_map(|ids| Operation::Cancel { ids }),
         1 => (0usize..8).prop_map(|names| Operation::Keep { names }),
         1 => seconds.clone().prop_map(|after| Operation::Bury { after }),
+        2 => (retained.clone(), retained.clone(), retained)
+            .prop_map(|(finished, dead, content)| Operation::Prune { finished, dead, content }),
         1 => (slot.clone(), proptest::option::of(seconds.clone()), version)
             .prop_map(|(slot, ttl, expected)| Operation::StateSet { slot, ttl, expected }),
         1 => slot.prop_map(|slot| Operation::StateRemove { slot }),
@@ -242,6 +246,15 @@ impl Pair {
                 let answer = self.store.bury_orphans(seconds(*after)).await;
                 same(&self.model.bury_orphans(seconds(*after)).await, &answer)
             }
+            Operation::Prune { finished, dead, content } => {
+                let retention = Retention {
+                    finished: finished.map(seconds),
+                    dead: dead.map(seconds),
+                    content: content.map(seconds),
+                };
+                let answer = self.store.prune(&retention, None).await;
+                same(&self.model.prune(&retention, None).await, &answer)
+            }
             Operation::StateSet { slot: place, ttl, expected } => {
                 let (slot, ttl) = (slot(*place), ttl.map(seconds));
                 let answer = self.store.state_set(&slot, b"value", ttl, *expected).await;
@@ -270,6 +283,8 @@ impl Pair {
     async fn compare(&self) -> Result<(), TestCaseError> {
         let (model, store) = (&self.model, &self.store);
         same(&model.size().await, &store.size().await)?;
+        let numbers = |stats: Stats| Stats { sizes: crate::Sizes::default(), ..stats };
+        same(&model.stats().await.map(numbers), &store.stats().await.map(numbers))?;
         for name in NAMES {
             let named = [name.to_owned()];
             same(&model.look(&named).await, &store.look(&named).await)?;

@@ -31,7 +31,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::settle::{Settlement, Standing};
 use postrider_core::{
-    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, NotificationId, Schedule,
+    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, Notification, NotificationId, Retention,
+    Schedule,
 };
 
 #[cfg(test)]
@@ -40,17 +41,25 @@ mod agreement;
 #[macro_use]
 mod conformance;
 mod digest;
+mod hosts;
 #[cfg(test)]
 mod lease_model;
 pub mod memory;
 mod millis;
 pub mod postgres;
+mod pruning;
+mod schema;
 pub mod sqlite;
+mod stats;
 mod target;
 
+pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
+pub use pruning::Pruned;
+pub use schema::Schema;
 pub use sqlite::{OpenError, SqliteOptions, SqliteQueue};
+pub use stats::{COUNTED, Rows, Sizes, Stats};
 pub use target::{AgeBound, Sweep, Target};
 
 /// Most items that one call takes: keeps transactions short. Callers batch within it.
@@ -96,7 +105,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Revives dead or cancelled deliveries with a fresh budget, due at once, and makes later ones due at once.
     /// Answers how many it revived or hastened; delivered, leased and due ones, and those that wait for their key's
     /// head, are left alone. The revived are retries: a thousand dead letters must not starve fresh traffic. They
-    /// expire no more, and one with an order key comes after its key's head.
+    /// expire no more, and one with an order key comes after its key's head. Where the content of one is gone, nothing
+    /// is done and the answer is [`QueueError::Pruned`].
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
 
     /// Cancels live deliveries; a running attempt then finds its lease lost, and is recorded as `lost`. Answers how
@@ -120,7 +130,15 @@ pub trait Queue: Send + Sync + 'static {
     }
 
     /// Live deliveries and notifications not fanned out: exact up to [`EXACT_SIZE`], that number beyond it.
-    async fn size(&self) -> Result<u64, QueueError>;
+    async fn size(&self) -> Result<u64, QueueError> {
+        self.size_within(EXACT_SIZE).await
+    }
+
+    /// The same up to `limit`. Its cost grows with the answer.
+    async fn size_within(&self, limit: u64) -> Result<u64, QueueError>;
+
+    /// Numbers about the whole store.
+    async fn stats(&self) -> Result<Stats, QueueError>;
 
     /// One notification with its content.
     async fn notification(
@@ -138,7 +156,8 @@ pub trait Queue: Send + Sync + 'static {
     async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, QueueError>;
 
     /// Keeps the last good text of each destination file in force. Those kept before and not named now are marked
-    /// as removed at this moment (if they were not already); those named are marked as present.
+    /// as removed at this moment (if they were not already), unless a live host has them in force; those named are
+    /// marked as present.
     async fn keep_destinations(&self, destinations: &[KeptDestination]) -> Result<(), QueueError>;
 
     /// The destinations last kept, removed ones left out.
@@ -147,6 +166,20 @@ pub trait Queue: Send + Sync + 'static {
     /// Kills live, unleased deliveries of destinations that were removed longer than `after` ago, and of names that
     /// were never kept and are older than `after`; at most [`MAX_BATCH`] a call. Answers how many.
     async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError>;
+
+    /// Does one chunk of retention, from the start or where the last chunk says. A chunk is one short transaction;
+    /// callers pause between. Safe beside everything else, and from several hosts at once.
+    async fn prune(&self, retention: &Retention, after: Option<i64>) -> Result<Pruned, QueueError>;
+
+    /// Tells that a host is alive, and what it has in force: kept destinations that no live host has any more are
+    /// marked as removed, those that it has as present. Forgets hosts that were silent for [`HOST_FORGOTTEN`].
+    async fn beat(&self, beat: &HostBeat) -> Result<(), QueueError>;
+
+    /// Hosts, the newest first.
+    async fn hosts(&self) -> Result<Vec<HostRecord>, QueueError>;
+
+    /// Takes a host that stops off the list.
+    async fn leave(&self, host: HostId) -> Result<(), QueueError>;
 
     /// Reads one of a destination's own notes.
     async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError>;
@@ -185,6 +218,9 @@ pub enum QueueError {
     /// A destination's notes would exceed [`MAX_STATE_KEYS`] or [`MAX_STATE_BYTES`].
     #[error("{0}")]
     StateFull(String),
+    /// The content is gone, so it cannot be sent again.
+    #[error("{0}")]
+    Pruned(String),
     /// A row holds what no version of postrider writes.
     #[error("the queue holds a value that cannot be read: {0}")]
     Corrupt(String),
@@ -352,6 +388,8 @@ pub struct NotificationRecord {
     pub malformed: Option<String>,
     /// When it expires by its own `expires_after`; none until it is fanned out.
     pub expires: Option<Timestamp>,
+    /// Whether retention has taken its content.
+    pub pruned: bool,
 }
 
 /// A stored delivery.
@@ -414,6 +452,16 @@ const LEASE_CANCELLED: &str = "the delivery was cancelled while the attempt ran"
 const NEVER: i64 = i64::MAX / 4;
 /// Line for the operator of a buried orphan.
 const ORPHANED: &str = "the destination's file is gone";
+
+fn content_gone(deliveries: &[i64]) -> QueueError {
+    let numbers: Vec<String> = deliveries.iter().take(10).map(ToString::to_string).collect();
+    let more = if deliveries.len() > 10 { ", …" } else { "" };
+    QueueError::Pruned(format!(
+        "cannot be redelivered: retention has removed the content of deliveries {}{more}; leave these out, and keep \
+         contents longer with `retention.content`",
+        numbers.join(", ")
+    ))
+}
 
 fn state_full(destination: &str) -> QueueError {
     QueueError::StateFull(format!(

@@ -20,12 +20,15 @@ use crate::{
     Slots, Target,
 };
 
+pub(crate) mod hosts;
 pub(crate) mod intake;
 pub(crate) mod lanes;
 pub(crate) mod leases;
 pub(crate) mod lists;
 pub(crate) mod notes;
+pub(crate) mod numbers;
 pub(crate) mod ordering;
+pub(crate) mod retention;
 pub(crate) mod schedule;
 pub(crate) mod sweep;
 pub(crate) mod upkeep;
@@ -153,6 +156,32 @@ macro_rules! conformance {
             a_note_expires
             a_destination_has_room_for_so_many_notes
             a_destination_has_room_for_so_many_bytes
+        }
+        conformance! { $make, hosts:
+            hosts_are_listed_with_what_they_last_told
+            a_host_that_leaves_or_was_silent_for_long_is_forgotten
+            what_a_live_host_has_in_force_no_other_removes
+            the_time_of_an_orphan_starts_when_no_live_host_has_it
+        }
+        conformance! { $make, retention:
+            a_finished_notification_goes_with_all_that_belongs_to_it
+            what_is_not_wholly_finished_stays
+            dead_letters_and_malformed_rows_stay_longer
+            an_unrouted_notification_goes_by_the_age_of_its_fan_out
+            content_goes_before_its_rows
+            what_has_no_content_is_not_redelivered
+            what_is_redelivered_stays
+            a_key_outlives_its_deliveries
+            what_came_before_without_a_digest_counts_as_the_same
+            a_chunk_is_bounded_and_the_next_goes_on_behind_it
+            numbers_are_not_given_twice
+            a_handover_goes_as_a_whole
+        }
+        conformance! { $make, numbers:
+            an_empty_store_counts_nothing
+            rows_are_counted_by_state
+            the_oldest_due_is_the_one_that_waits_longest
+            size_counts_up_to_any_bound
         }
     };
     ($make:ident, $module:ident: $($claim:ident)*) => {

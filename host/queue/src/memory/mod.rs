@@ -3,6 +3,7 @@
 //! It holds everything in ordered maps and walks them; simple and obviously right comes before fast. Its clock is
 //! tokio's, so that a test with a paused runtime drives it.
 
+mod chores;
 mod order;
 mod rules;
 
@@ -14,14 +15,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::settle::Cause;
 use postrider_core::{
-    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule,
+    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Retention, Schedule,
 };
 use tokio::time::Instant;
 
 use crate::{
-    Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, Look, MAX_BATCH, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot,
-    StateEntry, Sweep, millis,
+    Arrived, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
+    KeptDestination, Lease, Look, MAX_BATCH, NotificationRecord, Page, Pruned, Queue, QueueError,
+    Route, Settle, Slot, StateEntry, Stats, Sweep, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -50,6 +51,10 @@ struct Tables {
     destinations: BTreeMap<String, StoredDestination>,
     notes: BTreeMap<(String, String), Note>,
     versions: u64,
+    hosts: BTreeMap<uuid::Uuid, StoredHost>,
+    /// The last numbers given; none is given twice.
+    last_notification: i64,
+    last_delivery: i64,
 }
 
 #[derive(Debug)]
@@ -59,6 +64,18 @@ struct StoredNotification {
     schedule: Schedule,
     expires: Option<i64>,
     fan_out: FanOut,
+    fanned_out: Option<i64>,
+    /// Of one with a key.
+    digest: Option<[u8; 32]>,
+    /// Whether retention has taken its content.
+    pruned: bool,
+}
+
+#[derive(Debug)]
+struct StoredHost {
+    told: HostBeat,
+    started: i64,
+    seen: i64,
 }
 
 #[derive(Debug)]
@@ -261,6 +278,7 @@ impl Queue for MemoryQueue {
 
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
         let mut tables = self.open()?;
+        tables.check_content(ids)?;
         let revived = ids.iter().map(|id| u64::from(tables.redeliver(id.0))).sum();
         tables.promote();
         Ok(revived)
@@ -285,11 +303,15 @@ impl Queue for MemoryQueue {
         Ok(Look { arrived: tables.notifications.values().any(StoredNotification::waits), due })
     }
 
-    async fn size(&self) -> Result<u64, QueueError> {
+    async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {
         let tables = self.open()?;
         let waiting = tables.notifications.values().filter(|n| n.waits()).count();
         let size = tables.live().count() + waiting;
-        Ok((size as u64).min(EXACT_SIZE))
+        Ok((size as u64).min(limit))
+    }
+
+    async fn stats(&self) -> Result<Stats, QueueError> {
+        Ok(self.open()?.stats())
     }
 
     async fn notification(
@@ -332,8 +354,10 @@ impl Queue for MemoryQueue {
     async fn keep_destinations(&self, destinations: &[KeptDestination]) -> Result<(), QueueError> {
         let mut tables = self.open()?;
         let now = tables.now;
-        for stored in tables.destinations.values_mut() {
-            stored.removed = stored.removed.or(Some(now));
+        let listed: Vec<bool> =
+            tables.destinations.keys().map(|name| tables.is_listed(name)).collect();
+        for (stored, listed) in tables.destinations.values_mut().zip(listed) {
+            stored.removed = stored.removed.or((!listed).then_some(now));
         }
         for kept in destinations {
             let stored = StoredDestination { kept: kept.clone(), removed: None };
@@ -364,6 +388,24 @@ impl Queue for MemoryQueue {
         }
         tables.promote();
         Ok(orphans.len() as u64)
+    }
+
+    async fn prune(&self, retention: &Retention, after: Option<i64>) -> Result<Pruned, QueueError> {
+        Ok(self.open()?.prune(retention, after))
+    }
+
+    async fn beat(&self, beat: &HostBeat) -> Result<(), QueueError> {
+        self.open()?.beat(beat);
+        Ok(())
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>, QueueError> {
+        Ok(self.open()?.hosts())
+    }
+
+    async fn leave(&self, host: HostId) -> Result<(), QueueError> {
+        self.open()?.leave(host);
+        Ok(())
     }
 
     async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {

@@ -23,7 +23,7 @@ impl Tables {
         let known = by_key.or_else(|| self.ids.get(&notification.id));
         if let Some(known) = known.and_then(|row| self.notifications.get(row)) {
             let id = known.notification.id;
-            return match digest(&known.notification) == digest(notification) {
+            return match known.is_same(notification) {
                 true => Enqueued::Existing { id, deliveries: known.deliveries().unwrap_or(0) },
                 false => Enqueued::Conflict { id },
             };
@@ -43,19 +43,25 @@ impl Tables {
         schedule: Schedule,
         fan_out: FanOut,
     ) -> i64 {
-        let row = self.notifications.last_key_value().map_or(1, |(row, _)| row + 1);
+        self.last_notification += 1;
+        let row = self.last_notification;
         let mut notification = notification.clone();
         self.ids.insert(notification.id, row);
+        let kept_digest = key.as_ref().map(|_| digest(&notification));
         if let Some(key) = &key {
             self.keys.insert(key.clone(), row);
         }
         notification.time = millis::timestamp(notification.time.as_millisecond());
+        let fanned_out = (!matches!(fan_out, FanOut::Waiting)).then_some(self.now);
         let stored = StoredNotification {
             notification,
             idempotency_key: key,
             schedule,
             expires: None,
             fan_out,
+            fanned_out,
+            digest: kept_digest,
+            pruned: false,
         };
         self.notifications.insert(row, stored);
         row
@@ -66,6 +72,7 @@ impl Tables {
         if !stored.waits() {
             return 0;
         }
+        stored.fanned_out = Some(self.now);
         match route.destinations {
             Err(reason) => {
                 stored.fan_out = FanOut::Malformed(reason);
@@ -110,7 +117,8 @@ impl Tables {
             return *id;
         }
         let waiting = order_key.is_some();
-        let id = self.deliveries.last_key_value().map_or(1, |(id, _)| id + 1);
+        self.last_delivery += 1;
+        let id = self.last_delivery;
         self.pairs.insert((notification, destination.clone()), id);
         let delivery = StoredDelivery {
             notification,
@@ -382,6 +390,14 @@ impl StoredNotification {
         matches!(self.fan_out, FanOut::Waiting)
     }
 
+    /// What has no content any more and kept no digest cannot be compared: its key or id decides.
+    fn is_same(&self, notification: &Notification) -> bool {
+        match self.digest {
+            Some(kept) => kept == digest(notification),
+            None => self.pruned || digest(&self.notification) == digest(notification),
+        }
+    }
+
     pub(super) fn deliveries(&self) -> Option<u32> {
         match self.fan_out {
             FanOut::Done(count) => Some(count),
@@ -400,6 +416,7 @@ impl StoredNotification {
                 FanOut::Waiting | FanOut::Done(_) => None,
             },
             expires: self.expires.map(millis::timestamp),
+            pruned: self.pruned,
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::{Enqueue, Enqueued, QueueError, Route, Target, target};
 #[derive(Clone, Copy)]
 struct Known {
     id: NotificationId,
-    digest: [u8; 32],
+    /// None where retention has taken the content that it would be made of.
+    digest: Option<[u8; 32]>,
     deliveries: u32,
 }
 
@@ -193,10 +194,11 @@ impl Register {
         let mut notification = record.notification;
         let kept: Option<Vec<u8>> = row.try_get("digest")?;
         let digest = match kept.and_then(|kept| kept.try_into().ok()) {
-            Some(kept) => kept,
+            Some(kept) => Some(kept),
+            None if record.pruned => None,
             None => {
                 notification.content = rows::content(row)?;
-                digest(&notification)
+                Some(digest(&notification))
             }
         };
         let deliveries = record.deliveries.unwrap_or(0);
@@ -216,7 +218,7 @@ impl Register {
 
 impl Known {
     fn compare(&self, item: &Enqueue) -> Enqueued {
-        match digest(&item.notification) == self.digest {
+        match self.digest.is_none_or(|kept| kept == digest(&item.notification)) {
             true => Enqueued::Existing { id: self.id, deliveries: self.deliveries },
             false => Enqueued::Conflict { id: self.id },
         }

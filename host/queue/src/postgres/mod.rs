@@ -3,7 +3,8 @@
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
 //! - `intake`, `leases`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
-//! - `sql`: every statement.
+//! - `chores`: retention, hosts and numbers.
+//! - `sql`, `chores_sql`: every statement.
 //! - `doubt`: connections that no longer answer.
 //! - `watermark`: where claims begin to look.
 //! - `words`: telling other hosts of work, an option.
@@ -17,6 +18,8 @@
 //! *Invariant:* every statement ends within its patience, whatever the network does, and so does the whole of a call
 //! that somebody outside waits for.
 
+mod chores;
+mod chores_sql;
 mod doubt;
 mod fault;
 mod intake;
@@ -39,7 +42,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, NotificationId};
+use postrider_core::{
+    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, NotificationId, Retention,
+};
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
@@ -49,9 +54,9 @@ use self::order::Search;
 use self::watermark::Watermarks;
 use self::words::Words;
 use crate::{
-    Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
-    Sweep, millis,
+    Arrived, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
+    KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue, QueueError, Route,
+    Schema, Settle, Slot, StateEntry, Stats, Sweep, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -94,6 +99,11 @@ impl PostgresQueue {
         if let Some(words) = self.words.as_ref().filter(|_| work > 0) {
             words.say();
         }
+    }
+
+    /// How the database at `url` stands to this postrider, without migrating it.
+    pub async fn schema(url: &str) -> Result<Schema, OpenError> {
+        open::schema(url).await
     }
 
     /// Runs `call` within `patience`, again where it met another's.
@@ -203,10 +213,14 @@ impl Queue for PostgresQueue {
         }
     }
 
-    async fn size(&self) -> Result<u64, QueueError> {
-        let limit = i64::try_from(EXACT_SIZE).unwrap_or(i64::MAX);
+    async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let size = || sqlx::query_scalar(sql::SIZE).bind(limit).fetch_one(&self.pool);
         self.call(PATIENCE, Again::Yes, size).await.map(i64::cast_unsigned)
+    }
+
+    async fn stats(&self) -> Result<Stats, QueueError> {
+        self.numbers().await
     }
 
     async fn notification(
@@ -261,6 +275,22 @@ impl Queue for PostgresQueue {
 
     async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
         self.bury_old_orphans(after).await
+    }
+
+    async fn prune(&self, retention: &Retention, after: Option<i64>) -> Result<Pruned, QueueError> {
+        self.prune_chunk(retention, after).await
+    }
+
+    async fn beat(&self, beat: &HostBeat) -> Result<(), QueueError> {
+        self.beat_of(beat).await
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>, QueueError> {
+        self.told().await
+    }
+
+    async fn leave(&self, host: HostId) -> Result<(), QueueError> {
+        self.forget(host).await
     }
 
     async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {

@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::doubt::{self, Doubt};
 use super::{fault, schema, sql};
+use crate::Schema;
 
 /// Connections of one host: the dispatcher's verbs overlap, and so do the API's callers.
 const CONNECTIONS: u32 = 12;
@@ -69,11 +70,8 @@ impl OpenError {
 /// is bounded.
 pub(super) async fn open(url: &str, doubt: Doubt) -> Result<PgPool, OpenError> {
     let options = options(url)?;
-    let mut connection = match tokio::time::timeout(CONNECT, connect(&options)).await {
-        Ok(connected) => connected?,
-        Err(_elapsed) => return Err(OpenError::of(&sqlx::Error::PoolTimedOut)),
-    };
-    schema::migrate(&mut connection).await?;
+    let mut connection = first(&options).await?;
+    schema::migrate(&mut connection, schema::MIGRATIONS).await?;
     // What it was for is done: a farewell that fails changes nothing.
     drop(connection.close().await);
     let pool = PgPoolOptions::new()
@@ -104,6 +102,21 @@ async fn pin_plans(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         }
     }
     Ok(())
+}
+
+/// How the schema stands to this postrider, untouched.
+pub(super) async fn schema(url: &str) -> Result<Schema, OpenError> {
+    let mut connection = first(&options(url)?).await?;
+    let found = schema::schema(&mut connection, schema::MIGRATIONS).await;
+    drop(connection.close().await);
+    found.map_err(|error| OpenError::of(&error))
+}
+
+async fn first(options: &PgConnectOptions) -> Result<PgConnection, OpenError> {
+    match tokio::time::timeout(CONNECT, connect(options)).await {
+        Ok(connected) => connected,
+        Err(_elapsed) => Err(OpenError::of(&sqlx::Error::PoolTimedOut)),
+    }
 }
 
 /// A connection to a server that takes writes.

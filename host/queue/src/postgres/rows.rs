@@ -94,6 +94,7 @@ pub(super) fn notification_record(row: &PgRow) -> Result<NotificationRecord> {
         deliveries: row.try_get::<Option<i32>, _>("deliveries")?.map(i64::from).map(number),
         malformed: row.try_get::<Option<String>, _>("malformed")?.or(problem),
         expires: optional_moment(row, "expires")?,
+        pruned: row.try_get("pruned")?,
     })
 }
 

@@ -8,47 +8,52 @@ use sqlx::postgres::PgConnection;
 
 use super::open::OpenError;
 use super::{fault, sql};
+use crate::Schema;
 
 /// In order; the version of a database is how many of them it has.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_queue.sql"), include_str!("migrations/0002_schedule.sql")];
-/// The newest version that this postrider knows.
-pub(super) const KNOWN: i64 = 2;
-/// How often a migration may meet another host's.
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_queue.sql"),
+    include_str!("migrations/0002_schedule.sql"),
+    include_str!("migrations/0003_upkeep.sql"),
+];
+/// How often a migration may meet another host's, or give way to those who use a table.
 const TRIES: u32 = 20;
 
 /// Brings the database up to date, or refuses one that a newer postrider made unfit for this one, untouched.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), OpenError> {
+pub(super) async fn migrate(
+    connection: &mut PgConnection,
+    migrations: &[&'static str],
+) -> Result<(), OpenError> {
+    let failed = |error: sqlx::Error| OpenError::of(&error);
     let mut tries = 0;
     loop {
-        let at = version(connection).await?;
-        let place = usize::try_from(at).unwrap_or(0);
-        let Some(migration) = MIGRATIONS.get(place) else { return Ok(()) };
-        match apply(connection, migration, at + 1).await {
+        let schema = schema(connection, migrations).await.map_err(failed)?;
+        let Schema { found, oldest, known } = schema;
+        if !schema.fits() {
+            return Err(OpenError::SchemaTooNew { found, oldest, known });
+        }
+        let place = usize::try_from(found).unwrap_or(0);
+        let Some(migration) = migrations.get(place) else { return Ok(()) };
+        match apply(connection, migration, found + 1).await {
             Ok(()) => {}
             Err(error) if tries < TRIES && met_another(&error) => tries += 1,
-            Err(error) => return Err(OpenError::of(&error)),
+            Err(error) => return Err(failed(error)),
         }
     }
 }
 
-/// The version, checked against what this postrider can run on; zero of an empty database.
-pub(super) async fn version(connection: &mut PgConnection) -> Result<i64, OpenError> {
-    let known: bool = sqlx::query_scalar(sql::SCHEMA_KNOWN)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(|error| OpenError::of(&error))?;
-    if !known {
-        return Ok(0);
+/// How the database stands to a postrider with these migrations.
+pub(super) async fn schema(
+    connection: &mut PgConnection,
+    migrations: &[&str],
+) -> Result<Schema, sqlx::Error> {
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    let is_ours: bool = sqlx::query_scalar(sql::SCHEMA_KNOWN).fetch_one(&mut *connection).await?;
+    if !is_ours {
+        return Ok(Schema { found: 0, oldest: 0, known });
     }
-    let (version, oldest): (i64, i64) = sqlx::query_as(sql::SCHEMA_VERSION)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| OpenError::of(&error))?;
-    if oldest > KNOWN {
-        return Err(OpenError::SchemaTooNew { found: version, oldest, known: KNOWN });
-    }
-    Ok(version)
+    let (found, oldest) = sqlx::query_as(sql::SCHEMA_VERSION).fetch_one(connection).await?;
+    Ok(Schema { found, oldest, known })
 }
 
 async fn apply(
@@ -58,25 +63,19 @@ async fn apply(
 ) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(sql::SCHEMA_TABLE).execute(&mut *connection).await?;
     let mut tx = connection.begin().await?;
+    sqlx::query(sql::SCHEMA_PATIENCE).execute(&mut *tx).await?;
     sqlx::query(sql::SCHEMA_APPLIED).bind(version).execute(&mut *tx).await?;
     sqlx::raw_sql(migration).execute(&mut *tx).await?;
     tx.commit().await
 }
 
 /// Two hosts at the same step: its version, or an object of the same name, is there already. The server finds it at
-/// the table, or at the row type that goes with each.
+/// the table, or at the row type that goes with each. Or others use a table all the time that it waited for.
 fn met_another(error: &sqlx::Error) -> bool {
     const DUPLICATE_TABLE: &str = "42P07";
     const DUPLICATE_OBJECT: &str = "42710";
+    const NO_LOCK: &str = "55P03";
     fault::is_collision(error)
         || fault::sqlstate(error)
-            .is_some_and(|at| [DUPLICATE_TABLE, DUPLICATE_OBJECT].contains(&&*at))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_newest_version_is_the_number_of_migrations() {
-        assert_eq!(super::KNOWN, i64::try_from(super::MIGRATIONS.len()).unwrap());
-    }
+            .is_some_and(|at| [DUPLICATE_TABLE, DUPLICATE_OBJECT, NO_LOCK].contains(&&*at))
 }

@@ -22,7 +22,10 @@ macro_rules! notification {
 
 macro_rules! notification_record {
     () => {
-        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed, n.expires")
+        concat!(
+            notification!(),
+            ", n.idempotency_key, n.deliveries, n.malformed, n.expires, n.pruned"
+        )
     };
 }
 
@@ -384,8 +387,12 @@ pub(super) const FORGOTTEN: &str = "WITH RECURSIVE k (destination, order_key) AS
 
 // ---- the operator's hand -------------------------------------------------------------------------------------
 
-/// $1: ids. Revives the dead and the cancelled, and hastens what waits.
-pub(super) const REDELIVER: &str = "UPDATE deliveries d SET \
+/// $1: ids. Revives the dead and the cancelled, and hastens what is due later. The notifications are locked first, as
+/// retention does: one whose content goes at this moment is not revived.
+pub(super) const REDELIVER: &str = "WITH n AS MATERIALIZED (SELECT seq FROM notifications \
+     WHERE seq = ANY (ARRAY (SELECT notification FROM deliveries WHERE id = ANY ($1::bigint[]))) \
+     AND NOT pruned ORDER BY seq FOR SHARE) \
+     UPDATE deliveries d SET \
      due = CASE WHEN state = 0 OR order_key IS NULL THEN now() ELSE 'infinity' END, \
      waiting = state <> 0 AND order_key IS NOT NULL, \
      expires = CASE WHEN state = 0 THEN expires END, \
@@ -395,7 +402,7 @@ pub(super) const REDELIVER: &str = "UPDATE deliveries d SET \
      lost = CASE WHEN state = 0 THEN lost ELSE 0 END, \
      reason = CASE WHEN state = 0 THEN reason ELSE '' END, \
      cause = NULL, finished = NULL \
-     WHERE d.id = ANY ($1::bigint[]) \
+     WHERE d.id = ANY ($1::bigint[]) AND d.notification = ANY (ARRAY (SELECT seq FROM n)) \
      AND (d.state IN (2, 3) \
        OR (d.state = 0 AND d.owner IS NULL AND d.due > now() AND NOT d.waiting)) \
      RETURNING d.destination, d.order_key";
@@ -445,7 +452,7 @@ pub(super) const BURY_ORPHANS: &str = concat!(
      RETURNING d.id, d.destination, d.order_key"
 );
 
-/// $1: names, $2: texts, $3: modules. Before [`REMOVED`].
+/// $1: names, $2: texts, $3: modules. Before [`super::chores_sql::REMOVED`].
 pub(super) const KEEP: &str = "INSERT INTO destinations (name, text, module) \
      SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS x(name, text, module) \
      ORDER BY x.name \
@@ -453,10 +460,6 @@ pub(super) const KEEP: &str = "INSERT INTO destinations (name, text, module) \
      SET text = excluded.text, module = excluded.module, removed_at = NULL \
      WHERE (destinations.text, destinations.module, destinations.removed_at) \
        IS DISTINCT FROM (excluded.text, excluded.module, NULL::timestamptz)";
-
-/// $1: present names.
-pub(super) const REMOVED: &str = "UPDATE destinations SET removed_at = now() \
-     WHERE removed_at IS NULL AND name <> ALL ($1::text[])";
 
 pub(super) const KEPT: &str =
     "SELECT name, text, module FROM destinations WHERE removed_at IS NULL ORDER BY name";
@@ -566,6 +569,8 @@ pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_sche
      applied_at timestamptz NOT NULL DEFAULT now())";
 pub(super) const SCHEMA_VERSION: &str =
     "SELECT coalesce(max(version), 0), coalesce(max(oldest), 0) FROM postrider_schema";
+/// A migration that waits for a table makes all others wait behind it: it rather comes again.
+pub(super) const SCHEMA_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
 /// $1: version.
 pub(super) const SCHEMA_APPLIED: &str = "INSERT INTO postrider_schema (version) VALUES ($1)";
 
@@ -591,7 +596,6 @@ pub(super) const ALL: &[&str] = &[
     BURY_HELD,
     BURY_ORPHANS,
     KEEP,
-    REMOVED,
     KEPT,
     LOOK,
     SIZE,

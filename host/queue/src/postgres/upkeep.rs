@@ -7,14 +7,15 @@ use postrider_core::settle::Cause;
 use sqlx::postgres::PgRow;
 
 use super::order::Keys;
-use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, ids, milliseconds, sql};
+use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, chores_sql, ids, milliseconds, sql};
 use crate::{
-    KeptDestination, LEASE_CANCELLED, LEASE_EXPIRED, MAX_BATCH, MAX_STATE_BYTES, MAX_STATE_KEYS,
-    ORPHANED, Queue, QueueError, Slot, state_full,
+    HOST_SILENT, KeptDestination, LEASE_CANCELLED, LEASE_EXPIRED, MAX_BATCH, MAX_STATE_BYTES,
+    MAX_STATE_KEYS, ORPHANED, Queue, QueueError, Slot, state_full,
 };
 
 impl PostgresQueue {
     pub(super) async fn redeliver_all(&self, revived: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.check_content(revived).await?;
         let ids = ids(revived);
         let redeliver = || sqlx::query(sql::REDELIVER).bind(&ids).fetch_all(&self.pool);
         let rows = self.call(PATIENCE, Again::No, redeliver).await?;
@@ -43,7 +44,9 @@ impl PostgresQueue {
             keep.execute(&self.pool)
         };
         self.call(LONG_PATIENCE, Again::Yes, keep).await?;
-        let removed = || sqlx::query(sql::REMOVED).bind(&names).execute(&self.pool);
+        let silent = milliseconds(HOST_SILENT);
+        let removed =
+            || sqlx::query(chores_sql::REMOVED).bind(&names).bind(silent).execute(&self.pool);
         self.call(LONG_PATIENCE, Again::Yes, removed).await.map(drop)
     }
 

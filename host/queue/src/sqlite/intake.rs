@@ -76,7 +76,8 @@ struct RoutedTarget<'a> {
 #[derive(Clone, Copy)]
 struct Known {
     id: NotificationId,
-    digest: [u8; 32],
+    /// None where retention has taken the content that it would be made of.
+    digest: Option<[u8; 32]>,
     deliveries: u32,
 }
 
@@ -213,7 +214,7 @@ impl<'a> Register<'a> {
         let deliveries = target::once(&item.destinations).len();
         let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
         let id = item.notification.id;
-        let known = Known { id, digest: digest(&item.notification), deliveries };
+        let known = Known { id, digest: Some(digest(&item.notification)), deliveries };
         self.ids.insert(id, known);
         if let Some(key) = &item.idempotency_key {
             self.keys.insert(Cow::Borrowed(key), known);
@@ -228,17 +229,18 @@ impl Known {
         let mut notification = record.notification;
         let kept: Option<Vec<u8>> = row.try_get("digest")?;
         let digest = match kept.and_then(|kept| kept.try_into().ok()) {
-            Some(kept) => kept,
+            Some(kept) => Some(kept),
+            None if record.pruned => None,
             None => {
                 notification.content = rows::content(row)?;
-                digest(&notification)
+                Some(digest(&notification))
             }
         };
         Ok(Self { id: notification.id, digest, deliveries: record.deliveries.unwrap_or(0) })
     }
 
     fn compare(&self, notification: &Notification) -> Enqueued {
-        match digest(notification) == self.digest {
+        match self.digest.is_none_or(|kept| kept == digest(notification)) {
             true => Enqueued::Existing { id: self.id, deliveries: self.deliveries },
             false => Enqueued::Conflict { id: self.id },
         }
@@ -259,7 +261,7 @@ impl Known {
             content: text,
             bytes: text.is_none().then(|| hex(&notification.content)),
             key,
-            digest: key.map(|_| hex(&self.digest)),
+            digest: key.and(self.digest).map(|digest| hex(&digest)),
             time: notification.time.as_millisecond(),
             deliveries: self.deliveries as usize,
             expires: item.schedule.expires_after.map(|after| now + millis::of(after)),

@@ -4,7 +4,9 @@
 //! - `writer`: the one task that writes, and merges what waits into one transaction.
 //! - `intake`, `leases`, `upkeep`: what it does for each request, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
-//! - `sql`: every statement.
+//! - `chores`: retention, hosts and numbers.
+//! - `sql`, `chores_sql`: every statement.
+//! - `beside`: what another process does to the file while a daemon runs on it.
 //! - `rows`: from rows to types.
 //!
 //! WAL with `synchronous = FULL`: what was answered survives the power. Producers may insert notifications at any
@@ -12,6 +14,9 @@
 //!
 //! *Invariant:* one daemon a database, kept by a lock on `<database>.lock`, and in it one connection that writes.
 
+mod beside;
+mod chores;
+mod chores_sql;
 mod fault;
 mod intake;
 mod leases;
@@ -25,25 +30,29 @@ pub(crate) mod tests;
 mod upkeep;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postrider_core::{Attempt, DeliveryId, DeliveryState, LeaseKey, NotificationId};
+use postrider_core::{
+    Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, NotificationId, Retention,
+};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::beside::BackupError;
+use self::chores::Chore;
 use self::leases::Extend;
 use self::open::Opened;
 pub use self::open::{Clock, OpenError, SqliteOptions};
 use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::{
-    Arrived, Claim, DeliveryFilter, DeliveryRecord, EXACT_SIZE, Enqueue, Enqueued, KeptDestination,
-    Lease, Look, NotificationRecord, Page, Queue, QueueError, Route, Settle, Slot, StateEntry,
-    Sweep, millis,
+    Arrived, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
+    KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue, QueueError, Route,
+    Settle, Slot, StateEntry, Stats, Sweep, content_gone, millis,
 };
 
 /// A queue in an SQLite file.
@@ -52,6 +61,7 @@ pub struct SqliteQueue {
     requests: mpsc::Sender<Request>,
     readers: SqlitePool,
     clock: Clock,
+    path: PathBuf,
 }
 
 impl SqliteQueue {
@@ -61,7 +71,7 @@ impl SqliteQueue {
         let (sender, requests) = mpsc::channel(writer::WAITING);
         let clock = options.clock.clone();
         tokio::spawn(Writer { requests, connection: writer, clock, lock }.run());
-        Ok(Self { requests: sender, readers, clock: options.clock })
+        Ok(Self { requests: sender, readers, clock: options.clock, path: path.to_owned() })
     }
 
     async fn write<T, R>(
@@ -113,7 +123,14 @@ impl Queue for SqliteQueue {
     }
 
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
-        self.write(Request::Redeliver, ids.to_vec()).await
+        let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let numbers = json(&numbers).map_err(|error| fault::describe(&error))?;
+        let gone = sqlx::query_scalar(chores_sql::CONTENT_GONE).bind(numbers);
+        let gone: Result<Vec<i64>, _> = gone.fetch_all(&self.readers).await;
+        match gone.map_err(|error| fault::describe(&error))? {
+            gone if gone.is_empty() => self.write(Request::Redeliver, ids.to_vec()).await,
+            gone => Err(content_gone(&gone)),
+        }
     }
 
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
@@ -128,10 +145,17 @@ impl Queue for SqliteQueue {
         Ok(Look { arrived, due })
     }
 
-    async fn size(&self) -> Result<u64, QueueError> {
-        let limit = i64::try_from(EXACT_SIZE).unwrap_or(i64::MAX);
+    async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let size = sqlx::query_scalar(sql::SIZE).bind(limit).fetch_one(&self.readers).await;
         size.map(i64::cast_unsigned).map_err(|error| fault::describe(&error))
+    }
+
+    async fn stats(&self) -> Result<Stats, QueueError> {
+        let reader = self.readers.acquire().await;
+        let mut reader = reader.map_err(|error| fault::describe(&error))?;
+        let stats = chores::stats(&mut reader, self.clock.now()).await;
+        stats.map(|stats| beside::with_log(stats, &self.path)).map_err(|e| fault::describe(&e))
     }
 
     async fn notification(
@@ -187,6 +211,29 @@ impl Queue for SqliteQueue {
 
     async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
         self.write(Request::BuryOrphans, after).await
+    }
+
+    async fn prune(&self, retention: &Retention, after: Option<i64>) -> Result<Pruned, QueueError> {
+        let chunk = chores::chunk(&self.readers, retention, after, self.clock.now()).await;
+        let chunk = chunk.map_err(|error| fault::describe(&error))?;
+        match chunk.is_empty() {
+            true => Ok(Pruned { next: chunk.next, ..Pruned::default() }),
+            false => self.write(Request::Chore, Chore::Prune(chunk)).await,
+        }
+    }
+
+    async fn beat(&self, beat: &HostBeat) -> Result<(), QueueError> {
+        self.write(Request::Chore, Chore::Beat(beat.clone())).await.map(drop)
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostRecord>, QueueError> {
+        let now = self.clock.now();
+        let rows = sqlx::query(chores_sql::HOSTS).fetch_all(&self.readers).await;
+        read(rows, |row| chores::host(row, now))
+    }
+
+    async fn leave(&self, host: HostId) -> Result<(), QueueError> {
+        self.write(Request::Chore, Chore::Leave(host)).await.map(drop)
     }
 
     async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {

@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection, Executor};
 
-use super::{schema, sql};
+use super::{chores_sql, schema, sql};
 use crate::MAX_BATCH;
 
 /// How long a statement waits for a producer's transaction.
@@ -81,12 +81,13 @@ pub enum OpenError {
         holder(*pid)
     )]
     Held { lock: PathBuf, pid: Option<u32> },
-    /// A newer postrider wrote it.
+    /// A newer postrider wrote it, and no longer bears this one.
     #[error(
-        "{} has schema version {found}, this postrider knows up to {known}; install a newer one",
+        "{} has schema version {found}, which needs a postrider that knows version {oldest}; this \
+         one knows up to {known}: install a newer one",
         path.display()
     )]
-    SchemaTooNew { path: PathBuf, found: i64, known: i64 },
+    SchemaTooNew { path: PathBuf, found: i64, oldest: i64, known: i64 },
     /// SQLite could not do it.
     #[error("{}: {reason}", path.display())]
     Database { path: PathBuf, reason: String },
@@ -110,7 +111,7 @@ pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened,
     let failed = |error: sqlx::Error| describe(path, &error);
     let mut writer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
     sqlx::query(sql::PROBE).execute(&mut writer).await.map_err(failed)?;
-    schema::migrate(&mut writer, path, options.clock.now()).await?;
+    schema::migrate(&mut writer, path, options.clock.now(), schema::MIGRATIONS).await?;
     if options.recover {
         recover(&mut writer, options.clock.now()).await.map_err(failed)?;
     }
@@ -212,6 +213,8 @@ async fn recover(writer: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Er
         tx.execute(sqlx::query(sql::SHIFT_DUE).bind(now).bind(back)).await?;
         tx.execute(sqlx::query(sql::SHIFT_HOLDS).bind(back)).await?;
     }
+    // The lock proves that they are gone.
+    tx.execute(sqlx::query(chores_sql::FORGET).bind(i64::MAX)).await?;
     let freed = tx.execute(sqlx::query(sql::RECOVER).bind(now)).await?.rows_affected();
     tx.commit().await?;
     if freed > 0 {

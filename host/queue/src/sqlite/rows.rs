@@ -163,6 +163,7 @@ pub(super) fn notification_record(row: &SqliteRow) -> Result<NotificationRecord>
         deliveries: row.try_get::<Option<i64>, _>("deliveries")?.map(number),
         malformed: optional_legible(row, "malformed")?.or(problem),
         expires: row.try_get::<Option<i64>, _>("expires")?.map(millis::timestamp),
+        pruned: row.try_get("pruned")?,
     })
 }
 

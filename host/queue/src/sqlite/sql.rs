@@ -22,7 +22,10 @@ macro_rules! notification {
 
 macro_rules! notification_record {
     () => {
-        concat!(notification!(), ", n.idempotency_key, n.deliveries, n.malformed, n.expires")
+        concat!(
+            notification!(),
+            ", n.idempotency_key, n.deliveries, n.malformed, n.expires, n.pruned"
+        )
     };
 }
 
@@ -327,7 +330,8 @@ pub(super) const REVIVE: &str = concat!(
     never!(),
     "), waiting = order_key IS NOT NULL, since = ?2, expires = NULL, \
      used = 0, lost = 0, reason = '', cause = NULL, finished = NULL \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (2, 3)"
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state IN (2, 3) \
+     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.seq = deliveries.notification AND n.pruned)"
 );
 
 /// ?1: ids, ?2: now.
@@ -357,10 +361,6 @@ pub(super) const ORPHANS: &str = "WITH RECURSIVE names (name) AS ( \
      SELECT d.id FROM gone CROSS JOIN deliveries d \
      WHERE d.state = 0 AND d.destination = gone.name AND (d.owner IS NULL OR d.due <= ?2) \
      AND (gone.kept OR d.since <= ?1) LIMIT ?3";
-
-/// ?1: present names, ?2: now.
-pub(super) const REMOVED: &str = "UPDATE destinations SET removed_at = ?2 \
-     WHERE removed_at IS NULL AND name NOT IN (SELECT value FROM json_each(?1))";
 
 /// ?1: destinations.
 pub(super) const KEEP: &str = "INSERT INTO destinations (name, text, module) \
@@ -456,6 +456,10 @@ pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_sche
 pub(super) const SCHEMA_KNOWN: &str =
     "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'postrider_schema'";
 pub(super) const SCHEMA_VERSION: &str = "SELECT coalesce(max(version), 0) FROM postrider_schema";
+/// Whether the column is there: the first schema had none.
+pub(super) const SCHEMA_HAS_OLDEST: &str =
+    "SELECT count(*) FROM pragma_table_info('postrider_schema') WHERE name = 'oldest'";
+pub(super) const SCHEMA_OLDEST: &str = "SELECT coalesce(max(oldest), 0) FROM postrider_schema";
 /// ?1: version, ?2: now.
 pub(super) const SCHEMA_APPLIED: &str =
     "INSERT INTO postrider_schema (version, applied_at) VALUES (?1, ?2)";
@@ -515,7 +519,6 @@ pub(super) const ALL: &[&str] = &[
     CANCEL,
     BURY,
     ORPHANS,
-    REMOVED,
     KEEP,
     KEPT,
     LOOK,
@@ -539,6 +542,8 @@ pub(super) const ALL: &[&str] = &[
     SCHEMA_TABLE,
     SCHEMA_KNOWN,
     SCHEMA_VERSION,
+    SCHEMA_HAS_OLDEST,
+    SCHEMA_OLDEST,
     SCHEMA_APPLIED,
     RECOVER,
     LAST_SEEN,

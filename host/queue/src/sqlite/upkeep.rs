@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use super::order::Keys;
-use super::{json, leases, sql};
+use super::{chores, chores_sql, json, leases, sql};
 use crate::{
     KeptDestination, LEASE_CANCELLED, LEASE_EXPIRED, MAX_BATCH, MAX_STATE_BYTES, MAX_STATE_KEYS,
     ORPHANED, QueueError, Slot, millis, state_full,
@@ -59,7 +59,8 @@ pub(super) async fn keep(
     now: i64,
 ) -> Result<(), sqlx::Error> {
     let names: Vec<&str> = destinations.iter().map(|kept| kept.name.as_str()).collect();
-    let removed = sqlx::query(sql::REMOVED).bind(json(&names)?).bind(now);
+    let removed = sqlx::query(chores_sql::REMOVED).bind(json(&names)?).bind(now);
+    let removed = removed.bind(chores::silent(now));
     removed.execute(&mut *connection).await?;
     let kept = destinations.iter().map(|kept| Kept {
         name: &kept.name,

@@ -17,12 +17,14 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::chores::Chore;
 use super::leases::Extend;
 use super::open::Clock;
 use super::upkeep::SetNote;
-use super::{fault, intake, leases, sql, upkeep};
+use super::{chores, fault, intake, leases, sql, upkeep};
 use crate::{
-    Claim, Enqueue, Enqueued, KeptDestination, Lease, QueueError, Route, Settle, Slot, Sweep,
+    Claim, Enqueue, Enqueued, KeptDestination, Lease, Pruned, QueueError, Route, Settle, Slot,
+    Sweep,
 };
 
 /// Requests that may wait; beyond it callers wait for room.
@@ -52,6 +54,7 @@ pub(super) enum Request {
     Cancel(Pending<Vec<DeliveryId>, u64>),
     Keep(Pending<Vec<KeptDestination>, ()>),
     BuryOrphans(Pending<Duration, u64>),
+    Chore(Pending<Chore, Pruned>),
     StateSet(Pending<SetNote, bool>),
     StateRemove(Pending<Slot, ()>),
     Close(oneshot::Sender<()>),
@@ -145,6 +148,7 @@ struct Round {
     cancel: Vec<Pending<Vec<DeliveryId>, u64>>,
     keep: Vec<Pending<Vec<KeptDestination>, ()>>,
     bury_orphans: Vec<Pending<Duration, u64>>,
+    chores: Vec<Pending<Chore, Pruned>>,
     state_set: Vec<Pending<SetNote, bool>>,
     state_remove: Vec<Pending<Slot, ()>>,
 }
@@ -162,6 +166,7 @@ struct Answers {
     cancel: Vec<u64>,
     keep: Vec<()>,
     bury_orphans: Vec<u64>,
+    chores: Vec<Pruned>,
     state_set: Vec<Result<bool, QueueError>>,
     state_remove: Vec<()>,
 }
@@ -200,6 +205,7 @@ impl Round {
             Request::Cancel(pending) => self.cancel.push(pending),
             Request::Keep(pending) => self.keep.push(pending),
             Request::BuryOrphans(pending) => self.bury_orphans.push(pending),
+            Request::Chore(pending) => self.chores.push(pending),
             Request::StateSet(pending) => self.state_set.push(pending),
             Request::StateRemove(pending) => self.state_remove.push(pending),
             Request::Close(closed) => {
@@ -236,6 +242,9 @@ impl Round {
         }
         for Pending { input, .. } in &self.bury_orphans {
             answers.bury_orphans.push(upkeep::bury_orphans(connection, *input, now).await?);
+        }
+        for Pending { input, .. } in &self.chores {
+            answers.chores.push(chores::run(connection, input, now).await?);
         }
         for Pending { input, .. } in &self.state_set {
             answers.state_set.push(upkeep::state_set(connection, input, now).await?);
@@ -309,6 +318,7 @@ impl Round {
         reply(self.cancel, answers.cancel);
         reply(self.keep, answers.keep);
         reply(self.bury_orphans, answers.bury_orphans);
+        reply(self.chores, answers.chores);
         for (pending, answer) in self.state_set.into_iter().zip(answers.state_set) {
             drop(pending.reply.send(answer));
         }
@@ -326,6 +336,7 @@ impl Round {
         refuse(self.cancel, error);
         refuse(self.keep, error);
         refuse(self.bury_orphans, error);
+        refuse(self.chores, error);
         refuse(self.state_set, error);
         refuse(self.state_remove, error);
     }
@@ -340,6 +351,7 @@ impl Round {
             .chain(self.cancel.into_iter().map(Request::Cancel))
             .chain(self.keep.into_iter().map(Request::Keep))
             .chain(self.bury_orphans.into_iter().map(Request::BuryOrphans))
+            .chain(self.chores.into_iter().map(Request::Chore))
             .chain(self.state_set.into_iter().map(Request::StateSet))
             .chain(self.state_remove.into_iter().map(Request::StateRemove))
             .chain(self.claim_overdue.into_iter().map(Request::ClaimOverdue))

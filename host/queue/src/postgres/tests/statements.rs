@@ -3,14 +3,14 @@
 use sqlx::{Connection, Executor, SqlSafeStr};
 
 use super::*;
-use crate::postgres::sql;
+use crate::postgres::{chores_sql, sql};
 
 #[tokio::test]
 async fn every_statement_prepares() {
     let Some(stand) = PostgresStand::new() else { return };
     stand.open(PostgresOptions::default()).await;
     let mut connection = sqlx::PgConnection::connect(&stand.url()).await.unwrap();
-    for statement in sql::ALL {
+    for statement in sql::ALL.iter().chain(chores_sql::ALL) {
         if let Err(error) = connection.prepare((*statement).into_sql_str()).await {
             panic!("{error}\n{statement}");
         }

@@ -48,9 +48,9 @@ async fn a_newer_schema_is_refused_untouched() {
     let stand = SqliteStand::new();
     stand.open().await.unwrap().close().await;
     let mut newer = producer(&stand.path()).await;
-    newer.execute("INSERT INTO postrider_schema VALUES (99, 0)").await.unwrap();
+    newer.execute("INSERT INTO postrider_schema VALUES (99, 0, 99)").await.unwrap();
     let error = stand.open().await.unwrap_err();
-    assert!(matches!(error, OpenError::SchemaTooNew { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::SchemaTooNew { found: 99, oldest: 99, .. }), "{error}");
 }
 
 #[tokio::test]

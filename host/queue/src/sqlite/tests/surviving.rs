@@ -96,7 +96,7 @@ async fn a_full_disk_refuses_everybody_and_writes_nothing() {
         clock: clock.clone(),
         lock: opened.lock,
     };
-    let queue = SqliteQueue { requests, readers: opened.readers, clock };
+    let queue = SqliteQueue { requests, readers: opened.readers, clock, path: stand.path() };
     // Given that all of it waits before the writer starts: one transaction.
     let batch = || (0..300).map(|_| item(&["slack"])).collect();
     let answers = async {
@@ -129,7 +129,7 @@ async fn one_bad_request_does_not_fail_its_neighbours() {
         clock: clock.clone(),
         lock: opened.lock,
     };
-    let queue = SqliteQueue { requests, readers: opened.readers, clock };
+    let queue = SqliteQueue { requests, readers: opened.readers, clock, path: stand.path() };
     let slot = Slot { destination: "slack".into(), key: "k".into() };
     let asked = async {
         tokio::join!(

@@ -1,0 +1,180 @@
+//! Retention, hosts and numbers. What writes is one kind of request: it is rare, and never large.
+
+use postrider_core::HostId;
+use postrider_core::retention::Remains;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use uuid::Uuid;
+
+use super::{chores_sql as sql, json};
+use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
+use crate::{
+    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord, Pruned, Retention,
+    Rows, Sizes, Stats, millis,
+};
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Chore {
+    Prune(Chunk),
+    Beat(HostBeat),
+    Leave(HostId),
+}
+
+pub(super) async fn run(
+    connection: &mut SqliteConnection,
+    chore: &Chore,
+    now: i64,
+) -> Result<Pruned, sqlx::Error> {
+    match chore {
+        Chore::Prune(chunk) => return prune(connection, chunk).await,
+        Chore::Beat(host) => beat(connection, host, now).await?,
+        Chore::Leave(host) => {
+            let leave = sqlx::query(sql::LEAVE).bind(host.to_string());
+            leave.execute(connection).await?;
+        }
+    }
+    Ok(Pruned::default())
+}
+
+/// What the next chunk is to do.
+pub(super) async fn chunk(
+    readers: &SqlitePool,
+    retention: &Retention,
+    after: Option<i64>,
+    now: i64,
+) -> Result<Chunk, sqlx::Error> {
+    let rows = sqlx::query(sql::CANDIDATES)
+        .bind(after.unwrap_or(0))
+        .bind(i64::try_from(CHUNK_LOOKED).unwrap_or(i64::MAX))
+        .bind(now)
+        .fetch_all(readers)
+        .await?;
+    let looked: Result<Vec<Candidate>, sqlx::Error> = rows.iter().map(candidate).collect();
+    Ok(Chunk::of(retention, &looked?))
+}
+
+fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
+    let age = |column| -> Result<_, sqlx::Error> {
+        Ok(row.try_get::<Option<i64>, _>(column)?.map(millis::duration))
+    };
+    let remains = Remains {
+        fanned_out: age("fanned_out")?,
+        malformed: row.try_get("malformed")?,
+        has_key: row.try_get("has_key")?,
+        pruned: row.try_get("pruned")?,
+        deliveries: count(row, "deliveries")?,
+        live: count(row, "live")?,
+        dead: count(row, "dead")?,
+        finished: age("finished")?,
+    };
+    Ok(Candidate { row: row.try_get("seq")?, remains, attempts: count(row, "attempts")? })
+}
+
+fn count(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0))
+}
+
+/// The chunk was looked up before this transaction: what lives again stays.
+async fn prune(connection: &mut SqliteConnection, chunk: &Chunk) -> Result<Pruned, sqlx::Error> {
+    let all: Vec<i64> = [&chunk.go, &chunk.lose_deliveries, &chunk.lose_content]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect();
+    let again: Vec<i64> =
+        sqlx::query_scalar(sql::LIVE_AGAIN).bind(json(&all)?).fetch_all(&mut *connection).await?;
+    let still = |lists: &[&Vec<i64>]| {
+        let rows = lists.iter().copied().flatten().filter(|row| !again.contains(row));
+        json(&rows.collect::<Vec<_>>())
+    };
+    let mut run = async |statement: &'static str, rows: &[&Vec<i64>]| -> Result<u64, sqlx::Error> {
+        let done = sqlx::query(statement).bind(still(rows)?).execute(&mut *connection).await?;
+        Ok(done.rows_affected())
+    };
+    let ended = [&chunk.go, &chunk.lose_deliveries];
+    Ok(Pruned {
+        attempts: run(sql::DROP_ATTEMPTS, &ended).await?,
+        deliveries: run(sql::DROP_DELIVERIES, &ended).await?,
+        notifications: run(sql::DROP_NOTIFICATIONS, &[&chunk.go]).await?,
+        contents: run(sql::DROP_CONTENT, &[&chunk.lose_deliveries, &chunk.lose_content]).await?,
+        next: chunk.next,
+    })
+}
+
+async fn beat(
+    connection: &mut SqliteConnection,
+    host: &HostBeat,
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(sql::BEAT)
+        .bind(host.id.to_string())
+        .bind(&host.name)
+        .bind(&host.version)
+        .bind(&host.listen)
+        .bind(json(&host.destinations)?)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    let forget = sqlx::query(sql::FORGET).bind(now - millis::of(HOST_FORGOTTEN));
+    forget.execute(&mut *connection).await?;
+    let mark = sqlx::query(sql::MARK).bind(silent(now)).bind(now);
+    mark.execute(connection).await.map(drop)
+}
+
+/// The moment of the last beat of a host that counts as gone.
+pub(super) fn silent(now: i64) -> i64 {
+    now - millis::of(HOST_SILENT)
+}
+
+pub(super) fn host(row: &SqliteRow, now: i64) -> Result<HostRecord, sqlx::Error> {
+    let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+    let id: Uuid =
+        row.try_get::<&str, _>("id")?.parse().map_err(|e: uuid::Error| decode(e.into()))?;
+    let destinations: &str = row.try_get("destinations")?;
+    let seen: i64 = row.try_get("seen")?;
+    Ok(HostRecord {
+        told: HostBeat {
+            id: HostId(id),
+            name: row.try_get("name")?,
+            version: row.try_get("version")?,
+            listen: row.try_get("listen")?,
+            destinations: serde_json::from_str(destinations).map_err(|e| decode(e.into()))?,
+        },
+        started: millis::timestamp(row.try_get("started")?),
+        seen: millis::timestamp(seen),
+        live: seen > silent(now),
+    })
+}
+
+/// Numbers, of which the sizes are the file's. The log beside it is the caller's to add.
+pub(super) async fn stats(
+    connection: &mut SqliteConnection,
+    now: i64,
+) -> Result<Stats, sqlx::Error> {
+    let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+    let counted = sqlx::query(sql::STATS).bind(bound(COUNTED)).bind(bound(EXACT_SIZE)).bind(now);
+    let row = counted.fetch_one(&mut *connection).await?;
+    let indexed = |column| Ok::<_, sqlx::Error>(Rows::counted(count(&row, column)?, COUNTED, None));
+    let estimated = |column, span| -> Result<_, sqlx::Error> {
+        Ok(Rows::counted(count(&row, column)?, EXACT_SIZE, Some(count(&row, span)?)))
+    };
+    let attempts = Rows::counted(count(&row, "attempts")?, EXACT_SIZE, None);
+    let overdue: Option<i64> = row.try_get("overdue")?;
+    let pages = sqlx::query(sql::PAGES).fetch_one(connection).await?;
+    Ok(Stats {
+        notifications: estimated("notifications", "notifications_span")?,
+        deliveries: estimated("deliveries", "deliveries_span")?,
+        attempts: Some(attempts).filter(|attempts| attempts.exact),
+        arrived: indexed("arrived")?,
+        live: indexed("live")?,
+        dead: indexed("dead")?,
+        cancelled: indexed("cancelled")?,
+        oldest_due: overdue.map(millis::duration),
+        sizes: Sizes {
+            total: count(&pages, "total")?,
+            free: Some(count(&pages, "free")?),
+            ..Sizes::default()
+        },
+    })
+}
