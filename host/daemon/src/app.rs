@@ -9,7 +9,7 @@ use axum::Router;
 use jiff::Timestamp;
 use postrider_core::HostId;
 use postrider_queue::{
-    PostgresOptions, PostgresQueue, Queue, QueueError, SqliteOptions, SqliteQueue,
+    HostBeat, PostgresOptions, PostgresQueue, Queue, QueueError, SqliteOptions, SqliteQueue,
 };
 use postrider_sandbox::{CompilerConfig, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
@@ -29,6 +29,8 @@ use crate::plugins::reload::{Memory, Reloader};
 use crate::plugins::secrets::Sources;
 use crate::plugins::watcher::Watcher;
 use crate::registry::SharedRegistry;
+use crate::upkeep::admission::{Admission, Limits};
+use crate::upkeep::{heart, pruner};
 
 /// Longest wait for open API connections at the end; nothing unanswered is accepted.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -111,7 +113,22 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     };
     let dispatcher = Dispatcher::new(queue.clone(), registry.clone(), waker.clone(), options);
     let mut dispatching = tokio::spawn(dispatcher.run(stop.clone()));
-    let api = Api { queue: queue.clone(), registry, waker, max_body: config.max_body, now, new_id };
+    let admission = Admission::new(limits(&config));
+    let measuring = tokio::spawn(admission.clone().watch(queue.clone(), stop.clone()));
+    let pruning = tokio::spawn(pruner::run(queue.clone(), config.retention.clone(), stop.clone()));
+    let told = told(host, address.to_string());
+    let beating = tokio::spawn(heart::run(queue.clone(), registry.clone(), told, stop.clone()));
+    let api = Api {
+        queue: queue.clone(),
+        registry,
+        waker,
+        max_body: config.max_body,
+        admission,
+        retention: config.retention.clone(),
+        database: config.database.shown().into(),
+        now,
+        new_id,
+    };
     gate.open(api::router(api));
     tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at http://{address}");
 
@@ -135,9 +152,31 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     dispatching.await.context("the dispatcher failed")?;
     serving.await.context("the API failed")??;
     reloading.await.context("the reload failed")?;
+    for (who, task) in
+        [("retention", pruning), ("the heartbeat", beating), ("admission", measuring)]
+    {
+        task.await.with_context(|| format!("{who} failed"))?;
+    }
     queue.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What an operator allows. The disk is SQLite's: that of a PostgreSQL server cannot be seen from here.
+fn limits(config: &Config) -> Limits {
+    let disk = match &config.database {
+        Database::Sqlite(path) => {
+            let directory = path.parent().filter(|d| !d.as_os_str().is_empty());
+            Some((directory.unwrap_or(Path::new(".")).to_owned(), config.min_free_disk))
+        }
+        Database::Postgres(_) => None,
+    };
+    Limits { max_queue: config.max_queue, disk: disk.filter(|(_, floor)| *floor > 0) }
+}
+
+fn told(id: HostId, listen: String) -> HostBeat {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    HostBeat { id, name: heart::machine(), version, listen, destinations: Vec::new() }
 }
 
 async fn serve_api(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<()> {

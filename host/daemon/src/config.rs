@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postrider_core::{suggest, units};
+use postrider_core::{Retention, suggest, units};
 use serde::Deserialize;
 
 /// Prefix of the environment variables that are settings.
@@ -35,6 +35,11 @@ pub struct Config {
     pub max_body: usize,
     /// Age at which deliveries of a removed destination die.
     pub orphan_after: Duration,
+    /// Most live deliveries before the API takes no more.
+    pub max_queue: Option<u64>,
+    /// Bytes that must stay free where the SQLite database lies; zero: none.
+    pub min_free_disk: u64,
+    pub retention: Retention,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +96,19 @@ struct Layer {
     lease: Option<Value>,
     max_body: Option<Value>,
     orphan_after: Option<Value>,
+    max_queue: Option<Value>,
+    min_free_disk: Option<Value>,
+    #[serde(default)]
+    retention: Ages,
+}
+
+/// The table `[retention]`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Ages {
+    finished: Option<Value>,
+    dead: Option<Value>,
+    content: Option<Value>,
 }
 
 /// A setting that TOML may hold as text, as a number or as a switch.
@@ -102,7 +120,7 @@ enum Value {
     Switch(bool),
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 16] = [
     "data_dir",
     "plugins_dir",
     "database",
@@ -114,6 +132,11 @@ const KEYS: [&str; 11] = [
     "lease",
     "max_body",
     "orphan_after",
+    "max_queue",
+    "min_free_disk",
+    "retention_finished",
+    "retention_dead",
+    "retention_content",
 ];
 
 impl Config {
@@ -145,6 +168,9 @@ struct Draft {
     lease: Option<Duration>,
     max_body: Option<usize>,
     orphan_after: Option<Duration>,
+    max_queue: Option<u64>,
+    min_free_disk: Option<u64>,
+    retention: Retention,
 }
 
 impl Draft {
@@ -167,6 +193,11 @@ impl Draft {
             layer.lease,
             layer.max_body,
             layer.orphan_after,
+            layer.max_queue,
+            layer.min_free_disk,
+            layer.retention.finished,
+            layer.retention.dead,
+            layer.retention.content,
         ];
         for (key, value) in KEYS.into_iter().zip(given) {
             let value = match value {
@@ -233,6 +264,11 @@ impl Draft {
             "lease" => self.lease = Some(lease(value)?),
             "max_body" => self.max_body = Some(body_size(value)?),
             "orphan_after" => self.orphan_after = Some(units::parse_span(value)?),
+            "max_queue" => self.max_queue = Some(queue_limit(value)?),
+            "min_free_disk" => self.min_free_disk = Some(units::parse_bytes(value)?),
+            "retention_finished" => self.retention.finished = age(value)?,
+            "retention_dead" => self.retention.dead = age(value)?,
+            "retention_content" => self.retention.content = age(value)?,
             other => return Err(format!("\"{other}\" is no setting")),
         }
         Ok(())
@@ -254,6 +290,9 @@ impl Draft {
             lease: self.lease.unwrap_or(Duration::from_secs(45)),
             max_body: self.max_body.unwrap_or(4 << 20),
             orphan_after: self.orphan_after.unwrap_or(Duration::from_secs(86_400)),
+            max_queue: self.max_queue,
+            min_free_disk: self.min_free_disk.unwrap_or(64 << 20),
+            retention: self.retention,
         }
     }
 }
@@ -261,7 +300,9 @@ impl Draft {
 impl Source {
     fn place(&self, key: Option<&str>) -> String {
         match (self, key) {
-            (Self::File(path), Some(key)) => format!("{}: {key}", path.display()),
+            (Self::File(path), Some(key)) => {
+                format!("{}: {}", path.display(), key.replace("retention_", "retention."))
+            }
             (Self::File(path), None) => path.display().to_string(),
             (Self::Environment(key), _) => {
                 format!("environment variable {PREFIX}{}", key.to_uppercase())
@@ -289,6 +330,19 @@ impl Database {
                  postgres://USER:PASSWORD@HOST/NAME",
                 redact_url(url)
             )),
+        }
+    }
+}
+
+impl Database {
+    /// As the settings name it, absolute and without a password.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Sqlite(path) => {
+                let whole = std::fs::canonicalize(path).unwrap_or_else(|_absent| path.clone());
+                format!("sqlite:{}", whole.display())
+            }
+            Self::Postgres(url) => redact_url(url),
         }
     }
 }
@@ -352,6 +406,24 @@ fn lease(text: &str) -> Result<Duration, String> {
     } else {
         Err(format!("{text} is no lease; write a duration from 3s to 1h"))
     }
+}
+
+/// How old something gets; none for ever.
+fn age(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "never" => Ok(None),
+        _ => {
+            units::parse_span(text).map(Some).map_err(|problem| format!("{problem}, or \"never\""))
+        }
+    }
+}
+
+fn queue_limit(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+        format!(
+            "\"{text}\" is no limit of the queue; write a number of deliveries, such as 1000000"
+        )
+    })
 }
 
 fn body_size(text: &str) -> Result<usize, String> {
@@ -424,6 +496,23 @@ mod tests {
         assert!(error.ends_with("is no setting; did you mean POSTRIDER_LISTEN?"), "{error}");
         let flags = Flags { listen: Some("x".into()), ..none };
         assert!(refused(&flags, &[]).starts_with("--listen: \"x\" is not"));
+    }
+
+    #[test]
+    fn retention_is_a_table_and_may_be_never() {
+        let (_dir, flags) = file("max_queue = 5\n[retention]\nfinished = '1d'\ndead = 'never'");
+        let config = Config::load(&flags, &env(&[("POSTRIDER_RETENTION_CONTENT", "1h")])).unwrap();
+        let hours = |hours| Some(Duration::from_secs(hours * 3_600));
+        let wanted = Retention { finished: hours(24), dead: None, content: hours(1) };
+        assert_eq!((config.retention, config.max_queue), (wanted, Some(5)));
+        let (_dir, flags) = file("[retention]\nfinished = 'soon'");
+        let error = refused(&flags, &[]);
+        assert!(error.contains("postrider.toml: retention.finished: \"soon\" is not"), "{error}");
+        let (_dir, flags) = file("[retention]\ndaed = '1d'");
+        let error = refused(&flags, &[]);
+        assert!(error.contains("unknown key \"daed\"; did you mean \"dead\"?"), "{error}");
+        let (_dir, flags) = file("max_queue = 0");
+        assert!(refused(&flags, &[]).contains("max_queue: \"0\" is no limit"));
     }
 
     #[test]

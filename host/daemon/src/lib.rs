@@ -7,6 +7,7 @@
 //! - [`plugins`]: the plugins directory, which becomes the registry.
 //! - [`dispatcher`]: the loop that claims what is due and starts attempts.
 //! - [`notifier`]: how the dispatcher calls the sandbox, and how the sandbox keeps a destination's notes.
+//! - [`upkeep`]: retention, the heartbeat, limits.
 //! - [`cli`]: the command line.
 //! - [`logs`]: the daemon's log.
 
@@ -19,3 +20,4 @@ pub mod logs;
 pub mod notifier;
 pub mod plugins;
 pub mod registry;
+pub mod upkeep;

@@ -58,7 +58,7 @@ pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
 pub use pruning::Pruned;
 pub use schema::Schema;
-pub use sqlite::{OpenError, SqliteOptions, SqliteQueue};
+pub use sqlite::{BackupError, OpenError, SqliteOptions, SqliteQueue};
 pub use stats::{COUNTED, Rows, Sizes, Stats};
 pub use target::{AgeBound, Sweep, Target};
 

@@ -3,6 +3,7 @@
 //! - [`notifications`]: taking them in, and looking at them.
 //! - [`ingest`]: formats that other systems speak.
 //! - [`deliveries`]: where they stand, with every attempt.
+//! - [`db`]: the store itself, and the hosts on it.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
 //! - [`gate`]: before there is anything to answer with.
@@ -10,6 +11,7 @@
 //! - [`problem`]: errors as `application/problem+json`.
 //! - [`view`]: the JSON of what is stored.
 
+pub mod db;
 pub mod deliveries;
 pub mod extract;
 pub mod gate;
@@ -26,11 +28,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
+use postrider_core::Retention;
 use postrider_queue::Queue;
 use serde_json::{Value, json};
 
 use crate::dispatcher::Waker;
 use crate::registry::SharedRegistry;
+use crate::upkeep::admission::Admission;
 use problem::Problem;
 
 /// What the handlers need.
@@ -41,6 +45,10 @@ pub struct Api {
     pub waker: Waker,
     /// Largest request body, in bytes.
     pub max_body: usize,
+    pub admission: Admission,
+    pub retention: Retention,
+    /// The database as the settings name it, without a password.
+    pub database: Arc<str>,
     pub now: fn() -> Timestamp,
     pub new_id: fn() -> uuid::Uuid,
 }
@@ -62,6 +70,10 @@ pub fn router(api: Api) -> Router {
         .route("/v1/deliveries/{id}", get(deliveries::show))
         .route("/v1/plugins", get(registry::plugins))
         .route("/v1/destinations", get(registry::destinations))
+        .route("/v1/hosts", get(db::hosts))
+        .route("/v1/db", get(db::status))
+        .route("/v1/db/stats", get(db::stats))
+        .route("/v1/db/prune", post(db::prune))
         .route("/healthz", get(health))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -57,6 +57,7 @@ pub async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body = read(body, api.max_body).await?;
+    api.admission.check()?;
     let (draft, schedule) = parse(&body)?;
     let idempotency_key = draft.idempotency_key.clone();
     let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
@@ -66,6 +67,7 @@ pub async fn create(
     match answers.into_iter().next() {
         Some(Enqueued::Stored { id, deliveries }) => {
             api.waker.wake();
+            api.admission.accepted(deliveries);
             Ok((StatusCode::CREATED, Json(json!({"id": id, "deliveries": deliveries}))))
         }
         Some(Enqueued::Existing { id, deliveries }) => {
@@ -107,7 +109,8 @@ pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<view:
     }
     let mut fields = view::notification(&record);
     fields.insert("deliveries".to_owned(), all.into());
-    Ok(Json(view::Whole { fields, content: view::content(&record.notification) }))
+    let content = (!record.pruned).then(|| view::content(&record.notification));
+    Ok(Json(view::Whole { fields, content }))
 }
 
 fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {

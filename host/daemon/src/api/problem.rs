@@ -9,8 +9,10 @@ use postrider_core::notification::InvalidNotification;
 use postrider_queue::QueueError;
 use serde_json::json;
 
+use crate::upkeep::admission::Full;
+
 /// Seconds after which a caller may try again while the queue is unavailable.
-const RETRY_AFTER: &str = "2";
+const RETRY_AFTER: u64 = 2;
 
 /// Shortest time between two lines in the log about requests that an unavailable queue did not serve: with the four a
 /// minute of the dispatcher they are six.
@@ -22,6 +24,8 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     field: Option<String>,
+    /// Seconds, of an answer 503.
+    retry_after: u64,
 }
 
 /// Lets a line through at most every [`SAY_AGAIN`].
@@ -29,7 +33,7 @@ struct Seldom(Mutex<Option<Instant>>);
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), field: None }
+        Self { status, detail: detail.into(), field: None, retry_after: RETRY_AFTER }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -39,7 +43,7 @@ impl Problem {
     /// A field of the request that is not what it must be.
     pub fn field(field: &str, detail: &str) -> Self {
         let detail = format!("{field}: {detail}");
-        Self { status: StatusCode::BAD_REQUEST, detail, field: Some(field.to_owned()) }
+        Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 }
 
@@ -54,7 +58,7 @@ impl IntoResponse for Problem {
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (self.status, kind, body.to_string()).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            let retry = header::HeaderValue::from_static(RETRY_AFTER);
+            let retry = header::HeaderValue::from(self.retry_after);
             response.headers_mut().insert(header::RETRY_AFTER, retry);
         }
         response
@@ -65,6 +69,8 @@ impl From<QueueError> for Problem {
     fn from(error: QueueError) -> Self {
         let status = match error {
             QueueError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            // The caller's to mend, and told to the caller only.
+            QueueError::Pruned(told) => return Self::new(StatusCode::CONFLICT, told),
             QueueError::StateFull(_) | QueueError::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         // Its caller is told each time; the log only now and then that callers are.
@@ -73,6 +79,13 @@ impl From<QueueError> for Problem {
             tracing::error!(%error, "a request could not be served");
         }
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        let refused = Self::new(StatusCode::SERVICE_UNAVAILABLE, full.reason);
+        Self { retry_after: full.retry_after, ..refused }
     }
 }
 

@@ -22,6 +22,7 @@ pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
         ("time", json!(n.time)),
         ("idempotency_key", json!(record.idempotency_key)),
         ("malformed", json!(record.malformed)),
+        ("pruned", json!(record.pruned)),
         ("fan_out", json!(record.deliveries)),
         ("expires", json!(record.expires)),
     ];
@@ -33,8 +34,9 @@ pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
 pub struct Whole {
     #[serde(flatten)]
     pub fields: Map<String, Value>,
+    /// None where retention has taken it.
     #[serde(flatten)]
-    pub content: Content,
+    pub content: Option<Content>,
 }
 
 /// The content under the name that a producer would send it by.

@@ -1,12 +1,15 @@
 //! The command line.
 //!
 //! - `client`: commands that ask a running daemon go through its API.
+//! - `db`: the database itself; `pg_dump`: its backup where it is PostgreSQL.
 //! - `check`: `plugin check`, without a daemon.
 //! - `send`: `send`.
 //! - `show`: lists and single things, as tables or JSON.
 
 mod check;
 mod client;
+mod db;
+mod pg_dump;
 mod send;
 mod show;
 
@@ -52,6 +55,12 @@ enum Command {
     /// Looks at destinations.
     #[command(subcommand)]
     Destination(DestinationCommand),
+    /// Looks at the hosts that work on the queue.
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Looks after the database.
+    #[command(subcommand)]
+    Db(db::DbCommand),
 }
 
 #[derive(Args, Default)]
@@ -149,6 +158,15 @@ enum DestinationCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum HostCommand {
+    /// Lists the hosts, the newest first.
+    List {
+        #[command(flatten)]
+        to: To,
+    },
+}
+
 #[derive(Args)]
 struct PageFlags {
     /// Most rows.
@@ -212,6 +230,12 @@ async fn command(command: Command) -> Result<ExitCode> {
             let found = to.client()?.get(&["v1", "destinations"], &[]).await?;
             show::list(&found, to.json, &["name", "plugin", "state", "reason", "problem"])?;
         }
+        Command::Host(HostCommand::List { to }) => {
+            let found = to.client()?.get(&["v1", "hosts"], &[]).await?;
+            let columns = ["id", "name", "version", "listen", "state", "started", "seen"];
+            show::list(&found, to.json, &columns)?;
+        }
+        Command::Db(command) => db::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

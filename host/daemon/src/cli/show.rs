@@ -19,6 +19,40 @@ pub(super) fn list(found: &Value, as_json: bool, columns: &[&str]) -> Result<()>
     print(&text)
 }
 
+/// Prints one thing: its fields.
+pub(super) fn one(found: &Value, as_json: bool) -> Result<()> {
+    match as_json {
+        true => print(&format!("{found:#}\n")),
+        false => print(&fields(found, &[])),
+    }
+}
+
+/// Prints numbers: counts, of which some are estimates, and sizes.
+pub(super) fn stats(found: &Value, as_json: bool) -> Result<()> {
+    if as_json {
+        return print(&format!("{found:#}\n"));
+    }
+    let mut text = String::new();
+    for (name, value) in found.as_object().into_iter().flatten() {
+        let shown = match (value.get("count"), value.get("exact").and_then(Value::as_bool)) {
+            (Some(count), Some(true)) => count.to_string(),
+            (Some(count), _) => format!("{count} or more, estimated"),
+            (None, _) => continue,
+        };
+        text += &format!("{name:<16} {shown}\n");
+    }
+    let overdue = found.get("oldest_due_ms").and_then(Value::as_u64);
+    let waits = overdue.map_or("nothing is due".to_owned(), |ms| format!("waits {} s", ms / 1_000));
+    text += &format!("{:<16} {waits}\n", "oldest due");
+    for (name, bytes) in found.get("bytes").and_then(Value::as_object).into_iter().flatten() {
+        if let Some(bytes) = bytes.as_u64() {
+            let name = format!("bytes {name}");
+            text += &format!("{name:<20} {bytes}\n");
+        }
+    }
+    print(&text)
+}
+
 /// Prints a notification with its deliveries.
 pub(super) fn notification(found: &Value, as_json: bool) -> Result<()> {
     if as_json {

@@ -57,6 +57,7 @@ async fn take(
         let detail = format!("{} at once are too many; send at most {MAX_BATCH}", drafts.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
+    api.admission.check()?;
     let registry = api.registry.load();
     let now = (api.now)();
     let mut batch = Vec::with_capacity(drafts.len());

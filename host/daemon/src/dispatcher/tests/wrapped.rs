@@ -1,9 +1,8 @@
 //! A queue between the dispatcher and the queue in memory: a test says what it does to the calls that matter.
 
-use postrider_core::{Attempt, DeliveryId, LeaseKey};
+use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, KeptDestination, Look,
-    NotificationRecord, Page, Settle, Slot, StateEntry, Sweep,
+    Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord, KeptDestination, Look, NotificationRecord, Page, Pruned, Settle, Slot, StateEntry, Stats, Sweep,
 };
 
 use super::*;
@@ -86,8 +85,11 @@ impl<B: Between> Queue for Wrapped<B> {
     async fn wait_for_work(&self) {
         self.0.wait_for_work().await;
     }
-    async fn size(&self) -> Result<u64, QueueError> {
-        self.0.behind().size().await
+    async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {
+        self.0.behind().size_within(limit).await
+    }
+    async fn stats(&self) -> Result<Stats, QueueError> {
+        self.0.behind().stats().await
     }
     async fn notification(
         &self,
@@ -112,6 +114,18 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn bury_orphans(&self, after: Duration) -> Result<u64, QueueError> {
         self.0.behind().bury_orphans(after).await
+    }
+    async fn prune(&self, ages: &Retention, after: Option<i64>) -> Result<Pruned, QueueError> {
+        self.0.behind().prune(ages, after).await
+    }
+    async fn beat(&self, beat: &HostBeat) -> Result<(), QueueError> {
+        self.0.behind().beat(beat).await
+    }
+    async fn hosts(&self) -> Result<Vec<HostRecord>, QueueError> {
+        self.0.behind().hosts().await
+    }
+    async fn leave(&self, host: HostId) -> Result<(), QueueError> {
+        self.0.behind().leave(host).await
     }
     async fn state_get(&self, slot: &Slot) -> Result<Option<StateEntry>, QueueError> {
         self.0.behind().state_get(slot).await
