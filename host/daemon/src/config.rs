@@ -502,7 +502,7 @@ mod tests {
     fn retention_is_a_table_and_may_be_never() {
         let (_dir, flags) = file("max_queue = 5\n[retention]\nfinished = '1d'\ndead = 'never'");
         let config = Config::load(&flags, &env(&[("POSTRIDER_RETENTION_CONTENT", "1h")])).unwrap();
-        let hours = |hours| Some(Duration::from_secs(hours * 3_600));
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
         let wanted = Retention { finished: hours(24), dead: None, content: hours(1) };
         assert_eq!((config.retention, config.max_queue), (wanted, Some(5)));
         let (_dir, flags) = file("[retention]\nfinished = 'soon'");

@@ -68,8 +68,8 @@ fn slot(destination: &str, key: &str) -> Slot {
 fn state_error(error: QueueError) -> StateError {
     match error {
         QueueError::StateFull(problem) => StateError::Quota(problem),
-        QueueError::Unavailable(problem) | QueueError::Corrupt(problem) => {
-            StateError::Unavailable(problem)
-        }
+        QueueError::Unavailable(problem)
+        | QueueError::Pruned(problem)
+        | QueueError::Corrupt(problem) => StateError::Unavailable(problem),
     }
 }

@@ -15,6 +15,7 @@
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `shutdown`: signals at every wait.
+//! - `upkeep`: limits and the commands of the database.
 //! - `refusals`: bad settings, files and bodies, each with its text.
 
 mod bad_database;
@@ -34,6 +35,7 @@ mod reload;
 mod shutdown;
 mod small_disk;
 mod storm;
+mod upkeep;
 mod way;
 
 use std::process::Command;

@@ -228,7 +228,7 @@ async fn prune_through(client: &Client, mut body: Value) -> Result<Value> {
         match answer.get("next").filter(|next| !next.is_null()) {
             None => {
                 let all = counts.into_iter().zip(sums);
-                return Ok(all.map(|(name, sum)| (name.to_owned(), sum.into())).collect());
+                return Ok(all.map(|(name, sum)| (name.to_owned(), Value::from(sum))).collect());
             }
             Some(next) => {
                 if let Some(body) = body.as_object_mut() {

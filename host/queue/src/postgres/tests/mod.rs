@@ -3,6 +3,7 @@
 mod faults;
 mod hosts;
 mod statements;
+mod upgrading;
 mod words;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,6 +5,7 @@ mod producers;
 mod statements;
 mod surviving;
 mod unreadable;
+mod upgrading;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -78,7 +78,7 @@ async fn a_batch_finds_its_rows_by_number() {
     }
 }
 
-async fn plan(connection: &mut SqliteConnection, statement: &'static str) -> String {
+pub(super) async fn plan(connection: &mut SqliteConnection, statement: &'static str) -> String {
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
     let rows = sqlx::query(explain).fetch_all(connection).await.unwrap();
     let steps = rows.iter().map(|row| row.get::<String, _>("detail"));
