@@ -87,8 +87,10 @@ fn delivery_text(delivery: &Value) -> String {
 
 fn fields(of: &Value, but: &[&str]) -> String {
     let all = of.as_object().into_iter().flatten();
-    let shown =
-        all.filter(|(name, value)| !but.contains(&name.as_str()) && !cell(value).is_empty());
+    let shown = all.filter(|(name, value)| {
+        let is_said = !cell(value).is_empty() && **value != Value::Bool(false);
+        is_said && !but.contains(&name.as_str())
+    });
     shown.map(|(name, value)| format!("{name:<16} {}\n", cell(value))).collect()
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod hosts;
+mod order;
 mod statements;
 mod upgrading;
 mod words;

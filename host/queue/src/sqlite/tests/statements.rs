@@ -78,6 +78,29 @@ async fn a_batch_finds_its_rows_by_number() {
     }
 }
 
+#[tokio::test]
+async fn sweeps_and_promotions_use_their_indexes() {
+    let stand = SqliteStand::new();
+    stand.open().await.unwrap().close().await;
+    let mut connection = producer(&stand.path()).await;
+    for (statement, indexes) in [
+        (sql::EXPIRED, &["deliveries_expiring"][..]),
+        (sql::TOO_OLD, &["deliveries_live", "deliveries_waiting"]),
+        (sql::ANY_WAITS, &["deliveries_"]),
+        (sql::PROMOTE, &["deliveries_next", "deliveries_head"]),
+        (sql::LEASE_OVERDUE, &["INTEGER PRIMARY KEY"]),
+        (sql::KEYED, &["INTEGER PRIMARY KEY"]),
+    ] {
+        let plan = plan(&mut connection, statement).await;
+        for index in indexes {
+            assert!(plan.contains(index), "{index}: {statement}\n{plan}");
+        }
+        for scan in ["SCAN d\n", "SCAN q\n", "SCAN deliveries\n"] {
+            assert!(!format!("{plan}\n").contains(scan), "{statement}\n{plan}");
+        }
+    }
+}
+
 pub(super) async fn plan(connection: &mut SqliteConnection, statement: &'static str) -> String {
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
     let rows = sqlx::query(explain).fetch_all(connection).await.unwrap();
