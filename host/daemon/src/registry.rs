@@ -228,7 +228,7 @@ pub(crate) mod tests {
             order_key: Some("db-1".into()),
             expires_after: Some(std::time::Duration::from_secs(300)),
         };
-        assert_eq!(registry.route(&notification), [target.clone()]);
+        assert_eq!(registry.route(&notification), std::slice::from_ref(&target));
         assert_eq!(registry.target("pager", &notification), target);
         assert_eq!(registry.target("gone", &notification), Target::from("gone"));
     }

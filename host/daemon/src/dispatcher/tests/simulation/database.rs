@@ -20,6 +20,8 @@ pub(super) enum Broken {
     ClaimKeepsToken,
     /// A claim takes what another host holds.
     LiveLeaseTwice,
+    /// Deliveries of one key do not wait for each other.
+    OrderIgnored,
     /// Settlements are answered and not written.
     SettlementsDropped,
     /// Notifications are acknowledged and not stored.
@@ -87,10 +89,17 @@ impl Database {
         self.note(0, if ahead { "the clock is set ahead" } else { "the clock is set back" });
     }
 
-    pub(super) async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
+    pub(super) async fn enqueue(
+        &self,
+        mut batch: Vec<Enqueue>,
+    ) -> Result<Vec<Enqueued>, QueueError> {
         if self.broken == Broken::EnqueuesDropped && self.dice.permille(50) {
             let ids = batch.iter().map(|item| item.notification.id);
             return Ok(ids.map(|id| Enqueued::Stored { id, deliveries: 1 }).collect());
+        }
+        if self.broken == Broken::OrderIgnored {
+            let targets = batch.iter_mut().flat_map(|item| &mut item.destinations);
+            targets.for_each(|target| target.order_key = None);
         }
         self.queue.enqueue(batch).await
     }
@@ -101,6 +110,11 @@ impl Database {
             Broken::ClaimKeepsToken => {
                 for lease in leases.iter_mut().filter(|lease| lease.key.token > 1) {
                     lease.key.token -= 1;
+                }
+            }
+            Broken::OrderIgnored => {
+                for lease in leases.iter_mut().filter(|lease| lease.destination == "single") {
+                    lease.order_key = lease.notification.subject.clone();
                 }
             }
             Broken::LiveLeaseTwice => {
@@ -164,6 +178,7 @@ impl Database {
             Broken::SettlementsDropped => written.retain(|_| !self.dice.permille(50)),
             Broken::Nothing
             | Broken::ClaimKeepsToken
+            | Broken::OrderIgnored
             | Broken::LiveLeaseTwice
             | Broken::EnqueuesDropped => {}
         }
