@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use postrider_core::HostId;
 use postrider_queue::{PostgresOptions, PostgresQueue, Queue, SqliteOptions, SqliteQueue};
 use postrider_test_postgres::binaries::Binaries;
 use postrider_test_postgres::{Cluster, Settings};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
+use uuid::Uuid;
 
 /// Deliveries that one statement makes, so that a table of any size is filled within a statement's time.
 const CHUNK: usize = 50_000;
@@ -91,6 +93,13 @@ impl Database {
     /// The queue as another host has it.
     pub(crate) async fn another(&self) -> Result<Arc<dyn Queue>> {
         another(&self.url).await
+    }
+
+    /// The queue as a host has it that tells others of work, and hears of theirs.
+    pub(crate) async fn talking(&self, host: u128) -> Result<Arc<dyn Queue>> {
+        let host = HostId(Uuid::from_u128(host));
+        let options = PostgresOptions { listen_notify: Some(host), ..PostgresOptions::default() };
+        Ok(Arc::new(PostgresQueue::open(&self.url, options).await?))
     }
 
     /// Makes due deliveries to `destination`, without asking the queue.

@@ -51,12 +51,15 @@ pub(crate) async fn postgres(stage: &mut Stage, report: &mut Report) -> Result<(
     let same = waits(ours, ours, Hears::AtOnce, samples).await?;
     report_waits(report, "commit -> claim, the same host, p50", same, Some(2.0))?;
     let told = "commit -> claim, another host with LISTEN, p50";
-    if tells_of_work(ours, &other).await? {
-        let heard = waits(ours, &other, Hears::Word, samples).await?;
+    let (teller, listener) = (database.talking(1).await?, database.talking(2).await?);
+    if tells_of_work(&teller, &listener).await? {
+        let heard = waits(&teller, &listener, Hears::Word, samples).await?;
         report_waits(report, told, heard, Some(5.0))?;
     } else {
         report.skipped(told, "no LISTEN: the store never tells of work")?;
     }
+    teller.close().await;
+    listener.close().await;
     let found = waits(ours, &other, Hears::Poll, samples).await?;
     let poll = POLL.as_secs_f64() * 1_000.0;
     report_waits(report, "commit -> claim, another host that polls, p50", found, Some(poll))?;
