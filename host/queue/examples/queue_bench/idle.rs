@@ -60,7 +60,7 @@ pub(crate) async fn postgres(stage: &mut Stage, report: &mut Report) -> Result<(
             "/s",
         )
         .goal(Goal::AtMost(2.0))
-        .beside("counted by the server, at one look a second"),
+        .beside("counted by the server, autovacuum's included, at one look a second"),
     )?;
     report.add(
         Figure::new("the host's share of a core", rate(|cost| cost.host) * 100.0, "%")
