@@ -109,7 +109,7 @@ async fn waits(
     let _claiming = Ends(claiming.abort_handle());
     let mut waits = Vec::new();
     while waits.len() < samples {
-        sleep(PAUSE.mul_f64(rand::rng().random())).await;
+        sleep(pause()).await;
         producer.enqueue(vec![item(DESTINATION)]).await?;
         let committed = Instant::now();
         woken.notify_one();
@@ -123,6 +123,11 @@ async fn waits(
         settle(&**claimer, &leases).await?;
     }
     Ok(waits)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench need not come to the same pauses again")]
+fn pause() -> Duration {
+    PAUSE.mul_f64(rand::rng().random())
 }
 
 async fn claim_all(
