@@ -1,5 +1,6 @@
 //! A database that does not do its work: callers and operators are told in one clear line, nothing spins, and it goes
 //! on by itself as soon as the database does.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ const LINES: usize = 6;
 /// Callers at once, more than a host has connections.
 const CALLERS: usize = 20;
 
-const CUT: &str = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'";
+/// Ends the daemon's sessions, and counts them with those that are just beginning and bear no name yet.
+const CUT: &str = "select count(*), count(pg_terminate_backend(pid)) filter (where usename = 'app') from \
+     pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
 
 /// What is done to the database, and undone, and what callers are told meanwhile.
 struct Fault {
@@ -32,15 +35,23 @@ fn sql(cluster: &Cluster, sql: &str) {
     cluster.psql("postgres", sql).unwrap();
 }
 
+/// Ends the daemon's sessions until there are none.
+fn cut(cluster: &Cluster) {
+    while !cluster.psql("postgres", CUT).unwrap().starts_with("0|") {}
+}
+
 const PASSWORD: Fault = Fault {
-    breaks: |cluster| sql(cluster, &format!("alter role app password 'changed'; {CUT}")),
+    breaks: |cluster| {
+        sql(cluster, "alter role app password 'changed'");
+        cut(cluster);
+    },
     told: "it refuses this user; check user and password in `database`",
     mends: |cluster| sql(cluster, "alter role app password 'right'"),
 };
 const DATABASE: Fault = Fault {
     breaks: |cluster| {
         sql(cluster, "alter database q allow_connections false");
-        sql(cluster, CUT);
+        cut(cluster);
         sql(cluster, "alter database q rename to gone");
     },
     told: "create that database, or name another in `database`",
@@ -82,7 +93,10 @@ const REPLICA: Fault = Fault {
     mends: |cluster| sql(cluster, "select pg_promote()"),
 };
 const NO_CONNECTION: Fault = Fault {
-    breaks: |cluster| sql(cluster, &format!("alter role app connection limit 0; {CUT}")),
+    breaks: |cluster| {
+        sql(cluster, "alter role app connection limit 0");
+        cut(cluster);
+    },
     told: "too many connections",
     mends: |cluster| sql(cluster, "alter role app connection limit -1"),
 };
@@ -107,35 +121,32 @@ async fn a_database_that_takes_no_writes_is_named_and_waited_for() {
     survive(&[READ_ONLY, REPLICA]).await;
 }
 
+/// The pool itself tries on where it is refused, until its patience is over; what it heard is lost with that.
+const NO_REASON: &str = "PostgreSQL gave no connection in time";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_gives_no_connection_is_named_and_waited_for() {
-    // The pool itself tries on where it is refused, until its patience is over; what it heard is lost with that.
-    let told = "PostgreSQL gave no connection in time";
-    let refused = [NO_CONNECTION, STOPPED].map(|fault| Fault { told, ..fault });
-    survive(&refused).await;
+    survive(&[Fault { told: NO_REASON, ..NO_CONNECTION }]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_is_named_and_waited_for() {
+    survive(&[Fault { told: NO_REASON, ..STOPPED }]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stands_still_is_named_and_waited_for() {
     survive(&[PAUSED]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_on_a_database_that_cannot_be_used_waits_for_it() {
-    let Some(place) = Place::new().await else { return };
-    for fault in [PASSWORD, DATABASE, PRIVILEGE, PART, READ_ONLY, REPLICA, NO_CONNECTION] {
-        (fault.breaks)(&place.cluster);
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let free = free.to_string();
-        let url = format!("http://{free}");
-        let mending = async {
-            let text = refusal(&url, fault.told).await;
-            assert!(text.contains("postrider waits for its database: "), "{text}");
-            (fault.mends)(&place.cluster);
-        };
-        let (daemon, ()) = tokio::join!(place.start_at(&free), mending);
-        let line = daemon.line("the database cannot be used yet; postrider tries on").await;
-        assert!(line.contains(fault.told), "{line}");
-        daemon.enqueue(&json!({"type": "x"})).await;
-        daemon.until_empty().await;
-        assert!(daemon.stop().await.success());
-    }
+async fn a_start_on_a_database_that_refuses_its_user_waits_for_it() {
+    start_on(&[PASSWORD, DATABASE, PRIVILEGE, PART]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_database_that_takes_nothing_waits_for_it() {
+    start_on(&[READ_ONLY, REPLICA, NO_CONNECTION]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,6 +197,27 @@ impl Place {
         let mut command = self.house.command();
         command.env("POSTRIDER_DATABASE", url).args(["serve", "--listen", listen]);
         self.house.start_command(command).await
+    }
+}
+
+async fn start_on(faults: &[Fault]) {
+    let Some(place) = Place::new().await else { return };
+    for fault in faults {
+        (fault.breaks)(&place.cluster);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free.to_string();
+        let url = format!("http://{free}");
+        let mending = async {
+            let text = refusal(&url, fault.told).await;
+            assert!(text.contains("postrider waits for its database: "), "{text}");
+            (fault.mends)(&place.cluster);
+        };
+        let (daemon, ()) = tokio::join!(place.start_at(&free), mending);
+        let line = daemon.line("the database cannot be used yet; postrider tries on").await;
+        assert!(line.contains(fault.told), "{line}");
+        daemon.enqueue(&json!({"type": "x"})).await;
+        daemon.until_empty().await;
+        assert!(daemon.stop().await.success());
     }
 }
 

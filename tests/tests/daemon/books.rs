@@ -3,6 +3,7 @@
 //! The journal is a trigger's, in the test's database: it tells who held a delivery when it was settled, and whether a
 //! lease was taken that was still live. So a write that a stale worker got through is found even where its outcome
 //! looks right.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::{BTreeSet, HashMap};
 

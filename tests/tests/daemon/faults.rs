@@ -1,5 +1,6 @@
 //! Hosts stand still, their database crashes, their connections break: everything accepted is delivered, and twice
 //! only what was being sent.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,10 @@
 //! Several hosts on one PostgreSQL, with two destinations.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

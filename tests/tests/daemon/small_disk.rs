@@ -1,4 +1,5 @@
 //! A disk that a test can fill: a little memory, where the machine lets us mount it.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

@@ -1,4 +1,5 @@
 //! Hosts are killed at random while they deliver.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
