@@ -49,8 +49,10 @@ impl Guard {
         }
         // `http` reads what is no number as no port.
         let digits = authority.as_str().get(authority.host().len()..).unwrap_or_default();
-        if !digits.strip_prefix(':').unwrap_or(digits).bytes().all(|b| b.is_ascii_digit()) {
-            return Err(invalid("its port is no number"));
+        let digits = digits.strip_prefix(':').unwrap_or(digits);
+        let is_port = digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok();
+        if !digits.is_empty() && !is_port {
+            return Err(invalid("its port is no number up to 65535"));
         }
         let port = port(url).ok_or_else(|| invalid("its port is no number"))?;
         if port == 0 {
