@@ -17,6 +17,12 @@
 //! - `shutdown`: signals at every wait.
 //! - `upkeep`: limits and the commands of the database.
 //! - `refusals`: bad settings, files and bodies, each with its text.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
 
 mod bad_database;
 mod books;
