@@ -1,4 +1,5 @@
 //! Limits, retention by hand and the database's commands, beside a running daemon.
+#![expect(clippy::panic, reason = "a test may fail loudly")]
 
 use postrider_tests::daemon::House;
 use postrider_tests::receiver::Receiver;

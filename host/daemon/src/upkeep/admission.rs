@@ -117,8 +117,8 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use postrider_core::{Draft, NotificationId};
-    use postrider_queue::{Enqueue, MemoryQueue};
+    use postrider_core::{Draft, NotificationId, Schedule};
+    use postrider_queue::{Enqueue, MemoryQueue, Target};
 
     use super::*;
 
@@ -127,8 +127,10 @@ mod tests {
         let draft = Draft { kind: "x".into(), ..Draft::default() };
         let id = NotificationId(uuid::Uuid::from_u128(1));
         let notification = draft.accept(id, Timestamp::UNIX_EPOCH).unwrap();
-        let destinations = (0..deliveries).map(|place| place.to_string()).collect();
-        let item = Enqueue { notification, idempotency_key: None, destinations };
+        let destinations =
+            (0..deliveries).map(|place| Target::from(place.to_string().as_str())).collect();
+        let schedule = Schedule::default();
+        let item = Enqueue { notification, idempotency_key: None, schedule, destinations };
         queue.enqueue(vec![item]).await.unwrap();
         queue
     }

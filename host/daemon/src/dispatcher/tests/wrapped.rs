@@ -2,7 +2,9 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord, KeptDestination, Look, NotificationRecord, Page, Pruned, Settle, Slot, StateEntry, Stats, Sweep,
+    Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
+    KeptDestination, Look, NotificationRecord, Page, Pruned, Settle, Slot, StateEntry, Stats,
+    Sweep,
 };
 
 use super::*;
