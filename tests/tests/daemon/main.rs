@@ -14,6 +14,7 @@
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
+//! - `schedule`: when a notification is sent, until when, and after which other.
 //! - `shutdown`: signals at every wait.
 //! - `upkeep`: limits and the commands of the database.
 //! - `refusals`: bad settings, files and bodies, each with its text.
@@ -38,6 +39,7 @@ mod outbox;
 mod redaction;
 mod refusals;
 mod reload;
+mod schedule;
 mod shutdown;
 mod small_disk;
 mod storm;

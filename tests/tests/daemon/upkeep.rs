@@ -1,11 +1,14 @@
 //! Limits, retention by hand and the database's commands, beside a running daemon.
 #![expect(clippy::panic, reason = "a test may fail loudly")]
 
-use postrider_tests::daemon::House;
+use std::process::Command;
+
+use postrider_test_postgres::{Cluster, Settings};
+use postrider_tests::daemon::{House, PATIENCE, http};
 use postrider_tests::receiver::Receiver;
 use serde_json::{Value, json};
 
-use crate::hooked;
+use crate::{hooked, run, there};
 
 async fn told(house: &House, arguments: &[&str]) -> Value {
     let (status, out, error) = house.run(arguments).await;
@@ -56,7 +59,7 @@ async fn a_full_queue_accepts_nothing_and_says_when_to_come_back() {
     daemon.until("/v1/db/stats", |stats| stats["live"]["count"] == 0).await;
     let url = format!("{}/v1/notifications", daemon.url());
     let refused = loop {
-        let asked = postrider_tests::daemon::http().post(&url).body(r#"{"type": "x"}"#);
+        let asked = http().post(&url).body(r#"{"type": "x"}"#);
         let answer = asked.send().await.unwrap();
         // The first measurement may still be under way.
         if answer.status() != 201 {
@@ -67,4 +70,62 @@ async fn a_full_queue_accepts_nothing_and_says_when_to_come_back() {
     assert_eq!(refused.headers()["retry-after"], "30");
     assert_eq!(refused.headers()["content-type"], "application/problem+json");
     assert!(refused.text().await.unwrap().contains("min_free_disk"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_at_its_limit_takes_no_more_until_there_is_room() {
+    let (receiver, answered) = Receiver::holding().await;
+    let house = hooked(&receiver, "");
+    let mut command = house.command();
+    command.env("POSTRIDER_MAX_QUEUE", "2").args(["serve", "--listen", "127.0.0.1:0"]);
+    let daemon = house.start_command(command).await;
+    let offer = async || {
+        let url = format!("{}/v1/notify", daemon.url());
+        http().post(url).body("x").send().await.unwrap().status().as_u16()
+    };
+    // It is measured once a second.
+    let mut accepted = 0;
+    while offer().await == 201 {
+        accepted += 1;
+    }
+    assert!(accepted >= 2, "{accepted}");
+    assert_eq!(offer().await, 503);
+    answered.send(accepted).unwrap();
+    receiver.until(accepted, PATIENCE).await;
+    daemon.until_empty().await;
+    while offer().await == 503 {
+        tokio::task::yield_now().await;
+    }
+    answered.send(usize::MAX).unwrap();
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_database_is_backed_up_and_pruned_beside_its_hosts() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
+    if !there("pg_restore", &["--version"]) {
+        return;
+    }
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let mut command = house.command();
+    command.env("POSTRIDER_DATABASE", cluster.url());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let daemon = house.start_command(command).await;
+    daemon.enqueue(&json!({"type": "x", "content": 1})).await;
+    daemon.until_empty().await;
+    let url = cluster.url();
+    let copy = told(&house, &["db", "backup", "copy.dump", "--json", "--database", &url]).await;
+    assert!(copy["bytes"].as_u64().unwrap() > 0, "{copy}");
+    let listed = run(Command::new("pg_restore").arg("--list").arg(house.path().join("copy.dump")));
+    assert!(listed.contains("TABLE DATA public notifications"), "{listed}");
+    let pruned =
+        told(&house, &["db", "prune", "--finished", "0s", "--json", "--database", &url]).await;
+    assert_eq!(pruned["notifications"], 1, "{pruned}");
+    let stats = told(&house, &["db", "stats", "--json", "--database", &url]).await;
+    assert_eq!(stats["live"]["count"], 0, "{stats}");
+    let hosts = daemon.get("/v1/hosts").await.1;
+    assert_eq!(hosts["items"].as_array().unwrap().len(), 1, "{hosts}");
+    assert!(daemon.stop().await.success());
+    assert_eq!(cluster.psql("postgres", "SELECT count(*) FROM hosts").unwrap(), "0");
 }

@@ -26,8 +26,12 @@ pub(super) async fn run(url: &str, to: &Path) -> Result<()> {
     command.args(["--format=custom", "--no-password", "--dbname", url.as_str()]);
     // Not as an argument: those everybody on this machine can read.
     command.envs(password.map(|password| ("PGPASSWORD", password)));
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).kill_on_drop(true);
-    let dumped = command.output().await;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(Stdio::piped());
+    // Not `output`, which would take standard output for itself.
+    let dumped = match command.kill_on_drop(true).spawn() {
+        Ok(dumping) => dumping.wait_with_output().await,
+        Err(error) => Err(error),
+    };
     let problem = match &dumped {
         Ok(done) if done.status.success() => match file.sync_all() {
             Ok(()) => return Ok(()),

@@ -77,7 +77,10 @@ async fn take(
     }
     let answers = api.queue.enqueue(batch).await?;
     api.waker.wake();
-    Ok(answers.iter().map(Taken::of).collect())
+    let taken: Vec<Taken> = answers.iter().map(Taken::of).collect();
+    let new = taken.iter().filter(|taken| taken.new).filter_map(|taken| taken.deliveries);
+    api.admission.accepted(new.sum());
+    Ok(taken)
 }
 
 /// The answer for one: 201 when it is new, 200 when it came before.
