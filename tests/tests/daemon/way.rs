@@ -176,3 +176,44 @@ async fn a_web_page_is_kept_out() {
     daemon.stop().await;
     assert_eq!(receiver.received().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_redelivered_and_pending_ones_cancelled_by_hand() {
+    let refusing = Receiver::start(answer("400 Bad Request", "", "")).await;
+    let house = hooked(&refusing, "");
+    let daemon = house.start().await;
+    let url = ["--url", daemon.url()];
+    for _ in 0..3 {
+        daemon.enqueue(&json!({"type": "x"})).await;
+    }
+    daemon
+        .until("/v1/deliveries?state=dead", |dead| dead["items"].as_array().unwrap().len() == 3)
+        .await;
+    let all = ["delivery", "redeliver", "--all", "--destination", "hook", "--json"];
+    let (_, counted, error) = house.run(&[&all[..], &["--dry-run"], &url].concat()).await;
+    assert!(
+        counted.contains("\"found\": 3") && counted.contains("\"done\": 0"),
+        "{counted}{error}"
+    );
+
+    // The receiver is mended.
+    let willing = Receiver::ok().await;
+    house.put("hook.toml", hook(&willing, ""));
+    let origin = willing.origin();
+    daemon.until("/v1/destinations", |all| all["items"][0]["allow"][0] == origin).await;
+    let (status, _, error) = house.run(&[&["delivery", "redeliver", "1"][..], &url].concat()).await;
+    assert!(status.success(), "{error}");
+    let (_, done, error) = house.run(&[&all[..], &url].concat()).await;
+    assert!(done.contains("\"done\": 2"), "{done}{error}");
+    willing.until(3, PATIENCE).await;
+    daemon.until_empty().await;
+
+    let (status, _, error) = house.run(&[&["delivery", "cancel", "1"][..], &url].concat()).await;
+    assert!(!status.success() && error.contains("the delivery is delivered"), "{error}");
+    daemon.enqueue(&json!({"type": "x", "deliver_after": "1h"})).await;
+    let (status, shown, error) =
+        house.run(&[&["delivery", "cancel", "4"][..], &url].concat()).await;
+    assert!(status.success() && shown.contains("cancelled"), "{shown}{error}");
+    assert_eq!(willing.received().len(), 3);
+    assert!(daemon.stop().await.success());
+}

@@ -48,15 +48,19 @@ pub async fn list(
 
 /// `GET /v1/deliveries/{id}`: with every attempt.
 pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
+    let record = find(&api, &id).await?;
+    Ok(Json(with_attempts(&api, &record).await?))
+}
+
+/// The delivery of this number.
+pub(super) async fn find(api: &Api, id: &str) -> Result<DeliveryRecord, Problem> {
     let id: i64 =
         id.parse().map_err(|_any| Problem::field("id", "is not the number of a delivery"))?;
     let page = Page { after: None, limit: 1 };
     let id = Some(DeliveryId(id));
     let filter = DeliveryFilter { state: None, destination: None, notification: None, id, page };
-    match api.queue.deliveries(&filter).await?.first() {
-        Some(record) => Ok(Json(with_attempts(&api, record).await?)),
-        None => Err(Problem::not_found("there is no such delivery")),
-    }
+    let found = api.queue.deliveries(&filter).await?.pop();
+    found.ok_or_else(|| Problem::not_found("there is no such delivery"))
 }
 
 pub(super) async fn with_attempts(api: &Api, record: &DeliveryRecord) -> Result<Value, Problem> {

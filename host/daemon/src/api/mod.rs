@@ -4,6 +4,7 @@
 //! - [`ingest`]: formats that other systems speak.
 //! - [`deliveries`]: where they stand, with every attempt.
 //! - [`db`]: the store itself, and the hosts on it.
+//! - [`actions`]: redeliver and cancel.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
 //! - [`gate`]: before there is anything to answer with.
@@ -11,6 +12,7 @@
 //! - [`problem`]: errors as `application/problem+json`.
 //! - [`view`]: the JSON of what is stored.
 
+pub mod actions;
 pub mod db;
 pub mod deliveries;
 pub mod extract;
@@ -67,7 +69,11 @@ pub fn router(api: Api) -> Router {
         .route("/v1/alertmanager", post(ingest::alertmanager::create))
         .route("/v1/notify", post(ingest::notify::create))
         .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/redeliver", post(actions::redeliver_many))
+        .route("/v1/deliveries/cancel", post(actions::cancel_many))
         .route("/v1/deliveries/{id}", get(deliveries::show))
+        .route("/v1/deliveries/{id}/redeliver", post(actions::redeliver))
+        .route("/v1/deliveries/{id}/cancel", post(actions::cancel))
         .route("/v1/plugins", get(registry::plugins))
         .route("/v1/destinations", get(registry::destinations))
         .route("/v1/hosts", get(db::hosts))

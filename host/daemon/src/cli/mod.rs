@@ -2,10 +2,12 @@
 //!
 //! - `client`: commands that ask a running daemon go through its API.
 //! - `db`: the database itself; `pg_dump`: its backup where it is PostgreSQL.
+//! - `act`: redeliver and cancel.
 //! - `check`: `plugin check`, without a daemon.
 //! - `send`: `send`.
 //! - `show`: lists and single things, as tables or JSON.
 
+mod act;
 mod check;
 mod client;
 mod db;
@@ -46,7 +48,7 @@ enum Command {
     /// Looks at notifications.
     #[command(subcommand)]
     Notification(NotificationCommand),
-    /// Looks at deliveries.
+    /// Looks at deliveries, redelivers and cancels them.
     #[command(subcommand)]
     Delivery(DeliveryCommand),
     /// Looks at notifier modules.
@@ -127,6 +129,20 @@ enum DeliveryCommand {
     /// Shows one with every attempt.
     Show {
         id: i64,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Revives dead or cancelled ones with a fresh budget, and makes pending ones due now: those named, or by a query.
+    Redeliver {
+        #[command(flatten)]
+        which: act::Which,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Cancels pending ones, and those that are being sent: those named, or by a query.
+    Cancel {
+        #[command(flatten)]
+        which: act::Which,
         #[command(flatten)]
         to: To,
     },
@@ -218,6 +234,12 @@ async fn command(command: Command) -> Result<ExitCode> {
         Command::Delivery(DeliveryCommand::Show { id, to }) => {
             let found = to.client()?.get(&["v1", "deliveries", &id.to_string()], &[]).await?;
             show::delivery(&found, to.json)?;
+        }
+        Command::Delivery(DeliveryCommand::Redeliver { which, to }) => {
+            act::run(&to.client()?, "redeliver", which, to.json).await?;
+        }
+        Command::Delivery(DeliveryCommand::Cancel { which, to }) => {
+            act::run(&to.client()?, "cancel", which, to.json).await?;
         }
         Command::Plugin(PluginCommand::Check { file, json }) => {
             return check::run(&file, json).await;

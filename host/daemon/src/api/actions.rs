@@ -1,0 +1,201 @@
+//! The operator's hand on deliveries: one by its number, or many by a query.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use postrider_core::{DeliveryId, DeliveryState, suggest};
+use postrider_queue::{DeliveryFilter, MAX_BATCH, Page, QueueError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::extract::Named;
+use super::notifications::read;
+use super::problem::Problem;
+use super::{Api, deliveries};
+
+/// What is done to a delivery.
+#[derive(Clone, Copy)]
+enum Action {
+    Redeliver,
+    Cancel,
+}
+
+/// Which deliveries: the body of a bulk action.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chosen {
+    #[serde(default)]
+    state: Option<String>,
+    #[serde(default)]
+    destination: Option<String>,
+    /// Counts only.
+    #[serde(default)]
+    dry_run: bool,
+    /// Most deliveries of this call.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// The `next` of the call before.
+    #[serde(default)]
+    after: Option<String>,
+}
+
+/// `POST /v1/deliveries/{id}/redeliver`: revives a dead or cancelled one, and makes a pending one due now.
+pub async fn redeliver(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
+    Action::Redeliver.on_one(&api, &id).await
+}
+
+/// `POST /v1/deliveries/{id}/cancel`: ends one that is pending or being sent.
+pub async fn cancel(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
+    Action::Cancel.on_one(&api, &id).await
+}
+
+/// `POST /v1/deliveries/redeliver`.
+pub async fn redeliver_many(State(api): State<Api>, body: Body) -> Result<Json<Value>, Problem> {
+    Action::Redeliver.on_many(&api, body).await
+}
+
+/// `POST /v1/deliveries/cancel`.
+pub async fn cancel_many(State(api): State<Api>, body: Body) -> Result<Json<Value>, Problem> {
+    Action::Cancel.on_many(&api, body).await
+}
+
+impl Action {
+    async fn on_one(self, api: &Api, id: &str) -> Result<Json<Value>, Problem> {
+        let before = deliveries::find(api, id).await?;
+        if self.on(api, &[before.id]).await? == 0 {
+            let state = before.state.name();
+            let detail = match self {
+                Self::Redeliver => {
+                    format!("the delivery is {state}: there is nothing to redeliver")
+                }
+                Self::Cancel => format!("the delivery is {state}: there is nothing to cancel"),
+            };
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
+        let after = deliveries::find(api, id).await?;
+        Ok(Json(deliveries::with_attempts(api, &after).await?))
+    }
+
+    async fn on_many(self, api: &Api, body: Body) -> Result<Json<Value>, Problem> {
+        let chosen = parse(&read(body, api.max_body).await?)?;
+        let (filter, limit) = self.filter(&chosen)?;
+        let found = api.queue.deliveries(&filter).await?;
+        let ids: Vec<DeliveryId> = found.iter().map(|record| record.id).collect();
+        let full = found.len() >= limit;
+        let next = found.last().filter(|_| full).map(|last| last.id.0.to_string());
+        let (mut done, mut gone) = (0, 0);
+        if !chosen.dry_run {
+            (done, gone) = self.on_each(api, &ids).await?;
+        }
+        Ok(Json(json!({"found": ids.len(), "done": done, "gone": gone, "next": next})))
+    }
+
+    /// Which ones, and at most how many.
+    fn filter(self, chosen: &Chosen) -> Result<(DeliveryFilter, usize), Problem> {
+        use DeliveryState::{Cancelled, Dead, Leased, Pending};
+        let (by_default, possible): (_, &[DeliveryState]) = match self {
+            Self::Redeliver => (Dead, &[Dead, Cancelled, Pending]),
+            Self::Cancel => (Pending, &[Pending, Leased]),
+        };
+        let given: Option<DeliveryState> = match &chosen.state {
+            None => None,
+            Some(text) => {
+                Some(text.parse().map_err(|problem: String| Problem::field("state", &problem))?)
+            }
+        };
+        let state = given.unwrap_or(by_default);
+        if !possible.contains(&state) {
+            let names: Vec<&str> = possible.iter().map(|state| state.name()).collect();
+            let detail = format!("must be one of {}", names.join(", "));
+            return Err(Problem::field("state", &detail));
+        }
+        let limit = chosen.limit.unwrap_or(MAX_BATCH);
+        if !(1..=MAX_BATCH).contains(&limit) {
+            let detail = format!("must be a number from 1 to {MAX_BATCH}");
+            return Err(Problem::field("limit", &detail));
+        }
+        let after = chosen.after.as_ref().map(|text| text.parse()).transpose();
+        let wrong = |_any| Problem::field("after", "must be the `next` of the call before");
+        let page =
+            Page { after: after.map_err(wrong)?, limit: u32::try_from(limit).unwrap_or(u32::MAX) };
+        let destination = chosen.destination.clone();
+        let filter =
+            DeliveryFilter { state: Some(state), destination, notification: None, id: None, page };
+        Ok((filter, limit))
+    }
+
+    /// Answers how many it was done to, and how many had lost their content.
+    async fn on_each(self, api: &Api, ids: &[DeliveryId]) -> Result<(u64, u64), Problem> {
+        match self.on(api, ids).await {
+            Ok(done) => return Ok((done, 0)),
+            Err(QueueError::Pruned(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Only now and then: content goes before its rows where the retention says so.
+        let (mut done, mut gone) = (0, 0);
+        for id in ids {
+            match self.on(api, &[*id]).await {
+                Ok(count) => done += count,
+                Err(QueueError::Pruned(_)) => gone += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((done, gone))
+    }
+
+    async fn on(self, api: &Api, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        let done = match self {
+            Self::Redeliver => api.queue.redeliver(ids).await?,
+            Self::Cancel => api.queue.cancel(ids).await?,
+        };
+        if done > 0 {
+            api.waker.wake();
+        }
+        Ok(done)
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Chosen, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Chosen::default());
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let detail =
+            format!("the body is no choice in JSON: {}", suggest::reword(&error.to_string()));
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered(action: Action, body: &str) -> Result<(DeliveryFilter, usize), String> {
+        let chosen = parse(body.as_bytes()).map_err(|problem| format!("{problem:?}"))?;
+        action.filter(&chosen).map_err(|problem| format!("{problem:?}"))
+    }
+
+    #[test]
+    fn without_a_word_the_dead_are_redelivered_and_the_pending_cancelled() {
+        let (dead, limit) = filtered(Action::Redeliver, "").unwrap();
+        assert_eq!((dead.state, limit), (Some(DeliveryState::Dead), MAX_BATCH));
+        let (pending, _) = filtered(Action::Cancel, "{}").unwrap();
+        assert_eq!(pending.state, Some(DeliveryState::Pending));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        for (action, body, expected) in [
+            (Action::Redeliver, r#"{"state":"delivered"}"#, "one of dead, cancelled, pending"),
+            (Action::Cancel, r#"{"state":"dead"}"#, "one of pending, leased"),
+            (Action::Cancel, r#"{"state":"ded"}"#, "did you mean"),
+            (Action::Cancel, r#"{"limit":0}"#, "from 1 to 1000"),
+            (Action::Cancel, r#"{"after":"x"}"#, "the `next` of the call before"),
+            (Action::Cancel, r#"{"dryrun":true}"#, "did you mean"),
+        ] {
+            let error = filtered(action, body).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+}

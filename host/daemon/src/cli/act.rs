@@ -1,0 +1,61 @@
+//! `delivery redeliver` and `delivery cancel`.
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::client::Client;
+use super::show;
+
+/// Which deliveries.
+#[derive(clap::Args)]
+pub(super) struct Which {
+    /// Their numbers.
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "state", "destination", "dry_run"])]
+    ids: Vec<i64>,
+    /// All that the query matches.
+    #[arg(long, required_unless_present = "ids")]
+    all: bool,
+    /// redeliver: dead (the default), cancelled or pending; cancel: pending (the default) or leased.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only those of this destination.
+    #[arg(long)]
+    destination: Option<String>,
+    /// Counts them and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Does it, a thousand at a time, and prints what it came to.
+pub(super) async fn run(client: &Client, action: &str, which: Which, as_json: bool) -> Result<()> {
+    if which.all {
+        return show::one(&by_query(client, action, &which).await?, as_json);
+    }
+    for id in &which.ids {
+        let path = ["v1", "deliveries", &id.to_string(), action];
+        show::delivery(&client.post(&path, String::new()).await?, as_json)?;
+    }
+    Ok(())
+}
+
+async fn by_query(client: &Client, action: &str, which: &Which) -> Result<Value> {
+    let mut query = Map::new();
+    query.insert("dry_run".to_owned(), which.dry_run.into());
+    for (name, value) in [("state", &which.state), ("destination", &which.destination)] {
+        query.extend(value.clone().map(|value| (name.to_owned(), value.into())));
+    }
+    let mut sums = [("found", 0), ("done", 0), ("gone", 0)];
+    loop {
+        let body = Value::Object(query.clone()).to_string();
+        let answer = client.post(&["v1", "deliveries", action], body).await?;
+        for (name, sum) in &mut sums {
+            *sum += answer.get(*name).and_then(Value::as_u64).unwrap_or(0);
+        }
+        match answer.get("next") {
+            None | Some(Value::Null) => break,
+            Some(next) => drop(query.insert("after".to_owned(), next.clone())),
+        }
+    }
+    let [(_, found), (_, done), (_, gone)] = sums;
+    Ok(json!({"found": found, "done": done, "content_gone": gone}))
+}
