@@ -23,7 +23,7 @@ use crate::modules::module;
 /// The daemon, built before, as the pipeline does once for all tests.
 const BUILT: &str = "POSTRIDER_TEST_DAEMON";
 /// A test that waits longer for one thing hangs.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A directory for one daemon at a time, with its plugins.
 pub struct House(TempDir);

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use postrider_tests::daemon::{Daemon, PATIENCE};
 use postrider_tests::receiver::Receiver;
 use serde_json::{Value, json};
@@ -91,7 +89,7 @@ async fn whatever_a_guest_does_the_daemon_and_a_healthy_destination_do_not_notic
     // The API's own connection to this test comes and goes.
     assert!(files_after <= files + 1, "{files} open files became {files_after}");
     assert_eq!(daemon.pid(), pid);
-    let mut ids = receiver.ids(sent, Duration::from_secs(1)).await;
+    let mut ids = receiver.ids(sent, PATIENCE).await;
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), sent, "each once at the healthy one");
