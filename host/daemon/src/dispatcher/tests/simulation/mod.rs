@@ -14,12 +14,14 @@ mod reckoning;
 mod trace;
 mod world;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use database::Broken;
 use trace::Trace;
 
-/// Seeds of an ordinary run: a quarter of a minute of one core, without optimisation.
-const SEEDS: u64 = 1_200;
+/// Seeds of an ordinary run: twenty seconds of two cores, without optimisation.
+const SEEDS: u64 = 2_000;
 /// A broken database is found out within so many.
 const ENOUGH: u64 = 30;
 
@@ -43,10 +45,25 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn nothing_is_lost_or_settled_by_a_stranger_whatever_fails() {
-    for seed in seeds() {
-        if let Err(report) = run(seed, Broken::Nothing) {
-            panic!("SIM_SEED={seed}: {report}");
+    let (seeds, threads) = (seeds(), std::thread::available_parallelism().map_or(1, usize::from));
+    let next = AtomicU64::new(seeds.start);
+    let first_failed = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return None;
+            }
+            if let Err(report) = run(seed, Broken::Nothing) {
+                return Some((seed, report));
+            }
         }
+    };
+    let failed = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(first_failed)).collect();
+        running.into_iter().filter_map(|thread| thread.join().unwrap()).min()
+    });
+    if let Some((seed, report)) = failed {
+        panic!("SIM_SEED={seed}: {report}");
     }
 }
 
