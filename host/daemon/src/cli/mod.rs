@@ -3,15 +3,15 @@
 //! - `client`: commands that ask a running daemon go through its API.
 //! - `db`: the database itself; `pg_dump`: its backup where it is PostgreSQL.
 //! - `act`: redeliver and cancel.
-//! - `check`: `plugin check`, without a daemon.
+//! - `plugin`: notifier modules, most of it without a daemon.
 //! - `send`: `send`.
 //! - `show`: lists and single things, as tables or JSON.
 
 mod act;
-mod check;
 mod client;
 mod db;
 mod pg_dump;
+mod plugin;
 mod send;
 mod show;
 
@@ -53,7 +53,7 @@ enum Command {
     Delivery(DeliveryCommand),
     /// Looks at notifier modules.
     #[command(subcommand)]
-    Plugin(PluginCommand),
+    Plugin(plugin::PluginCommand),
     /// Looks at destinations.
     #[command(subcommand)]
     Destination(DestinationCommand),
@@ -149,23 +149,6 @@ enum DeliveryCommand {
 }
 
 #[derive(Subcommand)]
-enum PluginCommand {
-    /// Says whether this host can use a module, what it is and what it asks for. Exits with 1 when it cannot.
-    Check {
-        /// The `.wasm` file: a component or a core module.
-        file: PathBuf,
-        /// Answers in JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Lists the modules that the daemon knows, and what is wrong with files that are not in force.
-    List {
-        #[command(flatten)]
-        to: To,
-    },
-}
-
-#[derive(Subcommand)]
 enum DestinationCommand {
     /// Lists the destinations that the daemon knows, and what is wrong with files that are not in force.
     List {
@@ -241,13 +224,7 @@ async fn command(command: Command) -> Result<ExitCode> {
         Command::Delivery(DeliveryCommand::Cancel { which, to }) => {
             act::run(&to.client()?, "cancel", which, to.json).await?;
         }
-        Command::Plugin(PluginCommand::Check { file, json }) => {
-            return check::run(&file, json).await;
-        }
-        Command::Plugin(PluginCommand::List { to }) => {
-            let found = to.client()?.get(&["v1", "plugins"], &[]).await?;
-            show::list(&found, to.json, &["name", "version", "state", "sha256", "problem"])?;
-        }
+        Command::Plugin(command) => return plugin::run(command).await,
         Command::Destination(DestinationCommand::List { to }) => {
             let found = to.client()?.get(&["v1", "destinations"], &[]).await?;
             show::list(&found, to.json, &["name", "plugin", "state", "reason", "problem"])?;
