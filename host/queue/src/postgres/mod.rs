@@ -1,7 +1,7 @@
 //! The store for many hosts: one PostgreSQL database, any number of daemons.
 //!
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
-//! - `intake`, `leases`, `upkeep`: the verbs, in the order of a delivery's life.
+//! - `intake`, `leases`, `settle`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
 //! - `chores`: retention, hosts and numbers.
 //! - `sql`, `chores_sql`: every statement.
@@ -29,6 +29,7 @@ mod open;
 mod order;
 mod rows;
 mod schema;
+mod settle;
 mod sql;
 #[cfg(test)]
 mod tests;

@@ -354,6 +354,25 @@ pub(super) const SETTLE: &str = concat!(
        CASE WHEN order_key IS NOT NULL THEN destination END AS destination FROM u"
 );
 
+/// The same where each was delivered, at once: most of what is settled, with half of the columns. $1 and $2: leases,
+/// $3 and $4: parts done and reasons, $5 to $8: the attempts, $9 and $10: how all of them ended, and their host.
+pub(super) const SETTLE_DELIVERED: &str = concat!(
+    "WITH u AS ( \
+     UPDATE deliveries d SET owner = NULL, claimed = NULL, state = 1, waiting = false, lost = 0, \
+       parts_done = x.parts_done, reason = x.reason, finished = now() \
+     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::timestamptz[], \
+       $6::bigint[], $7::text[], $8::text[]) \
+       AS x(id, token, parts_done, reason, started, duration, told, plugin) WHERE ",
+    held!(),
+    " RETURNING d.id, d.token, d.attempt, d.destination, d.order_key, x.started, x.duration, \
+       x.told, x.plugin), \
+     tried AS ( \
+     INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
+     SELECT id, attempt, started, duration, $9, told, plugin, $10 FROM u) \
+     SELECT id, token, 1::smallint AS state, order_key, \
+       CASE WHEN order_key IS NOT NULL THEN destination END AS destination FROM u"
+);
+
 // ---- order ---------------------------------------------------------------------------------------------------
 
 /// $1: destinations, $2: keys, $3: who ended last in each. Of each key without a head the first that waits becomes it;
@@ -589,6 +608,7 @@ pub(super) const ALL: &[&str] = &[
     LOCK,
     HAND_OVER,
     SETTLE,
+    SETTLE_DELIVERED,
     PROMOTE,
     FORGOTTEN,
     REDELIVER,
