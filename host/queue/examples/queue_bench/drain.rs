@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use postrider_queue::{MAX_BATCH, Queue};
+use tokio::task::block_in_place;
 
+use crate::cpu;
 use crate::host::Drain;
 use crate::load::{BATCH, item};
 use crate::report::{Figure, Goal, Report};
@@ -27,7 +29,7 @@ const ONE_BY_ONE: Drain = Drain { batch: 1, ..DRAIN };
 pub(crate) async fn postgres(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let count = if stage.quick { 3 } else { 7 };
     let database = stage.database().await?;
-    database.fill(DESTINATION, 1_000 + count * (4 * DRAIN.most)).await?;
+    database.fill(DESTINATION, 1_000 + (4 * count + 1) * DRAIN.most).await?;
     database.analyze().await?;
     let queue = &database.queue;
     let pairs = pairs(count, || ONE_BY_ONE.run(queue), || DRAIN.run(queue)).await?;
@@ -43,6 +45,12 @@ pub(crate) async fn postgres(stage: &mut Stage, report: &mut Report) -> Result<(
         Figure::rate(format!("claim->settle, {BATCH} a call, 1 caller"), alone)
             .beside(report.of(BARE_PAIR, alone)),
     )?;
+    let before = block_in_place(|| cpu::used(stage.cluster()?))?;
+    let delivered = Drain { length: ROUND * 2, ..DRAIN }.count(queue).await?;
+    let cost = block_in_place(|| cpu::used(stage.cluster()?))?.saturating_sub(before);
+    let micros = cost.as_secs_f64() * 1e6 / crate::rounds::count(delivered);
+    let figure = Figure::new("processor time of claim->settle, client and server", micros, "us");
+    report.add(figure.beside("for a delivery; neighbours hardly move it"))?;
     let in_line = rounds(count, || DRAIN.run_in_line(queue)).await?;
     report.add(
         Figure::rate(format!("one claims {BATCH}, another settles"), in_line)

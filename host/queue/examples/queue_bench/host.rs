@@ -29,6 +29,12 @@ impl Drain {
     /// Answers deliveries a second.
     pub(crate) async fn run(self, queue: &Arc<dyn Queue>) -> Result<f64> {
         let start = Instant::now();
+        Ok(count(self.count(queue).await?) / start.elapsed().as_secs_f64())
+    }
+
+    /// Answers how many it took.
+    pub(crate) async fn count(self, queue: &Arc<dyn Queue>) -> Result<usize> {
+        let start = Instant::now();
         let taken = Arc::new(AtomicUsize::new(0));
         let callers = (0..self.callers).map(|_| {
             let (queue, taken) = (queue.clone(), taken.clone());
@@ -39,7 +45,7 @@ impl Drain {
         for caller in callers {
             total += caller.await??;
         }
-        Ok(count(total) / start.elapsed().as_secs_f64())
+        Ok(total)
     }
 
     /// Works until nothing is due.

@@ -10,6 +10,7 @@
 //! - `report`: the table and the JSON file.
 
 mod arguments;
+mod cpu;
 mod drain;
 mod enqueue;
 mod fairness;
