@@ -4,6 +4,7 @@
 //! - [`memory`]: the store of tests, and the model that the others are held against.
 //! - [`sqlite`]: the embedded store, one file, one writer.
 //! - [`postgres`]: the store for many hosts.
+//! - [`outbox`]: enqueueing from a producer's program, in its own transaction.
 //! - `conformance` (tests only): the claims that every store must keep, written once.
 //! - `lease_model` (tests only): the lease protocol, searched exhaustively.
 //!
@@ -46,6 +47,7 @@ mod hosts;
 mod lease_model;
 pub mod memory;
 mod millis;
+pub mod outbox;
 pub mod postgres;
 mod pruning;
 mod schema;

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use postrider_core::{NotificationId, Schedule};
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::moment::Moment;
 use super::order::Keys;
 use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, fault, rows, sql};
 use crate::digest::digest;
-use crate::{Enqueue, Enqueued, QueueError, Route, Target, target};
+use crate::{Enqueue, Enqueued, QueueError, Route, Target, outbox, target};
 
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
@@ -170,6 +170,17 @@ impl PostgresQueue {
     }
 }
 
+/// What is stored under a key, for a producer who uses it.
+pub(crate) async fn known_under(
+    connection: &mut PgConnection,
+    key: &str,
+) -> Result<Option<outbox::Known>, sqlx::Error> {
+    let known = sqlx::query(sql::KNOWN).bind(Vec::<Uuid>::new()).bind(vec![key]);
+    let row = known.fetch_optional(connection).await?;
+    let known = row.as_ref().map(Known::read).transpose()?;
+    Ok(known.map(|known| (known.id, known.digest)))
+}
+
 /// Those without an answer that share no id and no key with one before them.
 fn wave<'a>(batch: &'a [Enqueue], answers: &[Option<Enqueued>]) -> Vec<(usize, &'a Enqueue)> {
     let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
@@ -190,21 +201,9 @@ fn stored_answer(item: &Enqueue) -> Enqueued {
 
 impl Register {
     fn read(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
-        let record = rows::notification_record(row)?;
-        let mut notification = record.notification;
-        let kept: Option<Vec<u8>> = row.try_get("digest")?;
-        let digest = match kept.and_then(|kept| kept.try_into().ok()) {
-            Some(kept) => Some(kept),
-            None if record.pruned => None,
-            None => {
-                notification.content = rows::content(row)?;
-                Some(digest(&notification))
-            }
-        };
-        let deliveries = record.deliveries.unwrap_or(0);
-        let known = Known { id: notification.id, digest, deliveries };
+        let known = Known::read(row)?;
         self.ids.insert(known.id, known);
-        if let Some(key) = record.idempotency_key {
+        if let Some(key) = row.try_get("idempotency_key")? {
             self.keys.insert(key, known);
         }
         Ok(())
@@ -217,6 +216,22 @@ impl Register {
 }
 
 impl Known {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let record = rows::notification_record(row)?;
+        let mut notification = record.notification;
+        let kept: Option<Vec<u8>> = row.try_get("digest")?;
+        let digest = match kept.and_then(|kept| kept.try_into().ok()) {
+            Some(kept) => Some(kept),
+            None if record.pruned => None,
+            None => {
+                notification.content = rows::content(row)?;
+                Some(digest(&notification))
+            }
+        };
+        let deliveries = record.deliveries.unwrap_or(0);
+        Ok(Self { id: notification.id, digest, deliveries })
+    }
+
     fn compare(&self, item: &Enqueue) -> Enqueued {
         match self.digest.is_none_or(|kept| kept == digest(&item.notification)) {
             true => Enqueued::Existing { id: self.id, deliveries: self.deliveries },

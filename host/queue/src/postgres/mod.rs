@@ -50,8 +50,10 @@ use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
 use self::doubt::Doubt;
+pub(crate) use self::intake::known_under;
 pub use self::open::{OpenError, PostgresOptions};
 use self::order::Search;
+pub(crate) use self::sql::OUTBOX;
 use self::watermark::Watermarks;
 use self::words::Words;
 use crate::{

@@ -147,6 +147,11 @@ pub(super) const FAN_OUT: &str = "WITH done AS ( \
      JOIN done f ON f.seq = y.seq ORDER BY y.place ON CONFLICT DO NOTHING RETURNING 1) \
      SELECT count(*) FROM made";
 
+/// As a producer does it. $1 to $8: the columns, $9 and $10: milliseconds from now.
+pub(crate) const OUTBOX: &str = "INSERT INTO notifications (type, source, subject, labels, \
+     content_type, content, content_bytes, idempotency_key, deliver_after_ms, expires_after_ms) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id";
+
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
 
 /// What a claim answers of a delivery `d`; its notification is read beside it.
@@ -601,6 +606,7 @@ pub(super) const ALL: &[&str] = &[
     KNOWN,
     ARRIVED,
     FAN_OUT,
+    OUTBOX,
     CLAIM,
     CLAIM_UNLOCKED,
     CLAIM_OVERDUE,

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::order::Keys;
 use super::{json, rows, sql};
 use crate::digest::digest;
-use crate::{Enqueue, Enqueued, Route, Target, millis, target};
+use crate::{Enqueue, Enqueued, Route, Target, millis, outbox, target};
 
 /// A notification as [`sql::STORE`] takes it.
 #[derive(Serialize)]
@@ -128,6 +128,17 @@ async fn known<'a>(
         }
     }
     Ok(register)
+}
+
+/// What is stored under a key, for a producer who uses it.
+pub(crate) async fn known_under(
+    connection: &mut SqliteConnection,
+    key: &str,
+) -> Result<Option<outbox::Known>, sqlx::Error> {
+    let known = sqlx::query(sql::KNOWN).bind("[]").bind(json(&[key])?);
+    let row = known.fetch_optional(connection).await?;
+    let known = row.as_ref().map(Known::read).transpose()?;
+    Ok(known.map(|known| (known.id, known.digest)))
 }
 
 /// Answers the row of each.

@@ -44,9 +44,11 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::beside::BackupError;
 use self::chores::Chore;
+pub(crate) use self::intake::known_under;
 use self::leases::Extend;
 use self::open::Opened;
 pub use self::open::{Clock, OpenError, SqliteOptions};
+pub(crate) use self::sql::OUTBOX;
 use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::{

@@ -142,6 +142,11 @@ pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2
      FROM jsonb_each(?1) AS x \
      WHERE seq = x.value ->> 'row' AND fanned_out_at IS NULL";
 
+/// As a producer does it. ?1 to ?8: the columns, ?9 and ?10: milliseconds from now.
+pub(crate) const OUTBOX: &str = "INSERT INTO notifications (type, source, subject, labels, \
+     content_type, content, content_bytes, idempotency_key, deliver_after_ms, expires_after_ms) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING RETURNING id";
+
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
 
 /// ?1: names, ?2: now. Those that have anything due, by their place in ?1: one statement for all the idle ones.
@@ -497,6 +502,7 @@ pub(super) const ALL: &[&str] = &[
     ARRIVED,
     FAN_OUT,
     FANNED_OUT,
+    OUTBOX,
     READY,
     DUE,
     RECORD_LOST,

@@ -3,6 +3,7 @@
 mod faults;
 mod hosts;
 mod order;
+mod outbox;
 mod statements;
 mod upgrading;
 mod words;
