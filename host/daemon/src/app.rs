@@ -29,6 +29,8 @@ use crate::plugins::reload::{Memory, Reloader};
 use crate::plugins::secrets::Sources;
 use crate::plugins::watcher::Watcher;
 use crate::registry::SharedRegistry;
+use crate::signals::Signals;
+use crate::signals::notices::Teller;
 use crate::upkeep::admission::{Admission, Limits};
 use crate::upkeep::{heart, pruner};
 
@@ -71,6 +73,8 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         compiler: CompilerConfig::default(),
     })?;
+    let signals = Signals::new().context("the metrics do not fit together")?;
+    signals.started(now());
     let registry = Arc::new(SharedRegistry::default());
     let waker = Waker::default();
     let modules = KeptModules::open(&config.data_dir.join("modules"))
@@ -84,6 +88,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         directory: config.plugins_dir.clone(),
         modules,
         sources,
+        signals: signals.clone(),
         now,
         memory: Memory::default(),
     };
@@ -108,6 +113,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         lease: config.lease,
         grace: config.grace,
         orphan_after: config.orphan_after,
+        signals: signals.clone(),
         now,
         dice,
     };
@@ -116,12 +122,22 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let admission = Admission::new(limits(&config));
     let measuring = tokio::spawn(admission.clone().watch(queue.clone(), stop.clone()));
     let pruning = tokio::spawn(pruner::run(queue.clone(), config.retention.clone(), stop.clone()));
+    let teller = Teller {
+        queue: queue.clone(),
+        registry: registry.clone(),
+        waker: waker.clone(),
+        host: heart::machine(),
+        now,
+        new_id,
+    };
+    let telling = tokio::spawn(signals.clone().tell_all(teller, stop.clone()));
     let told = told(host, address.to_string());
     let beating = tokio::spawn(heart::run(queue.clone(), registry.clone(), told, stop.clone()));
     let api = Api {
         queue: queue.clone(),
         registry,
         waker,
+        signals,
         max_body: config.max_body,
         admission,
         retention: config.retention.clone(),
@@ -152,9 +168,12 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     dispatching.await.context("the dispatcher failed")?;
     serving.await.context("the API failed")??;
     reloading.await.context("the reload failed")?;
-    for (who, task) in
-        [("retention", pruning), ("the heartbeat", beating), ("admission", measuring)]
-    {
+    for (who, task) in [
+        ("retention", pruning),
+        ("the heartbeat", beating),
+        ("admission", measuring),
+        ("notices", telling),
+    ] {
         task.await.with_context(|| format!("{who} failed"))?;
     }
     queue.close().await;

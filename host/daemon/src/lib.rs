@@ -6,7 +6,8 @@
 //! - [`registry`]: plugins and destinations in force.
 //! - [`plugins`]: the plugins directory, which becomes the registry.
 //! - [`dispatcher`]: the loop that claims what is due and starts attempts.
-//! - [`notifier`]: how the dispatcher calls the sandbox, and how the sandbox keeps a destination's notes.
+//! - [`notifier`]: how the sandbox keeps a destination's notes.
+//! - [`signals`]: what the daemon tells of itself: metrics, probes.
 //! - [`upkeep`]: retention, the heartbeat, limits.
 //! - [`cli`]: the command line.
 //! - [`logs`]: the daemon's log.
@@ -20,4 +21,5 @@ pub mod logs;
 pub mod notifier;
 pub mod plugins;
 pub mod registry;
+pub mod signals;
 pub mod upkeep;

@@ -1,27 +1,12 @@
-//! Between dispatcher, sandbox and queue, which do not know each other.
+//! Between sandbox and queue, which do not know each other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use postrider_core::Notification;
 use postrider_queue::{Queue, QueueError, Slot};
-use postrider_sandbox::{Notifier, StateEntry, StateError, StateStore};
-
-use crate::dispatcher::{NotifierCall, Sent};
-
-#[async_trait]
-impl NotifierCall for Notifier {
-    async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
-        let sent = Self::send(self, notification, attempt, parts_done).await;
-        Sent { outcome: sent.outcome, parts_done: sent.parts_done }
-    }
-
-    fn module(&self) -> &str {
-        self.plugin().hash()
-    }
-}
+use postrider_sandbox::{StateEntry, StateError, StateStore};
 
 /// A destination's own notes, kept in the queue's database.
 pub struct QueueState(pub Arc<dyn Queue>);

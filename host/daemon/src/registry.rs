@@ -11,6 +11,9 @@ use postrider_sandbox::Plugin;
 
 use crate::dispatcher::NotifierCall;
 
+/// The problem of a module that is not known to be good or bad yet.
+pub const COMPILING: &str = "its file is being compiled";
+
 /// The registry in force, for everyone.
 pub type SharedRegistry = ArcSwap<Registry>;
 
@@ -136,6 +139,18 @@ impl Registry {
     /// Destinations whose attempts this host can run now.
     pub fn ready(&self) -> impl Iterator<Item = (&str, &Arc<Entry>)> {
         self.destinations().filter(|(_, entry)| entry.status == Status::Ready)
+    }
+
+    /// Everything in the plugins directory that is not in force as it lies there: its name and why.
+    pub fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
+        let plugins = self.plugins.iter().map(|(name, entry)| (name, &entry.problem));
+        let destinations = self.destinations.iter().map(|(name, entry)| (name, &entry.problem));
+        let in_force = plugins.chain(destinations);
+        let known =
+            in_force.filter_map(|(name, problem)| Some((name.as_str(), problem.as_deref()?)));
+        // It says that it is not known yet.
+        let known = known.filter(|(_, problem)| !problem.ends_with(COMPILING));
+        known.chain(self.refused.iter().map(|(file, problem)| (file.as_str(), problem.as_str())))
     }
 
     /// The destinations that get `notification`. Depends on names and `match` only, never on what is loaded.

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use serde_json::json;
 use tower_service::Service;
 
 use super::problem::Problem;
@@ -50,6 +51,10 @@ async fn through(State(gate): State<Gate>, request: Request) -> Response {
             Ok(response) => response,
             Err(never) => match never {},
         },
+        // Alive while it waits: a restart would not make its database come.
+        None if request.uri().path() == "/livez" => {
+            Json(json!({"live": true, "stuck": []})).into_response()
+        }
         None => {
             let reason = gate.reason().clone();
             let reason = reason.unwrap_or_else(|| "postrider is starting".to_owned());

@@ -36,6 +36,7 @@ use serde_json::{Value, json};
 
 use crate::dispatcher::Waker;
 use crate::registry::SharedRegistry;
+use crate::signals::{Signals, probes, scrape};
 use crate::upkeep::admission::Admission;
 use problem::Problem;
 
@@ -45,6 +46,7 @@ pub struct Api {
     pub queue: Arc<dyn Queue>,
     pub registry: Arc<SharedRegistry>,
     pub waker: Waker,
+    pub signals: Signals,
     /// Largest request body, in bytes.
     pub max_body: usize,
     pub admission: Admission,
@@ -81,6 +83,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/db/stats", get(db::stats))
         .route("/v1/db/prune", post(db::prune))
         .route("/healthz", get(health))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(scrape::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // The handlers read bodies themselves, so that a large one gets an answer that says the limit.

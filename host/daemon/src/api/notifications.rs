@@ -64,6 +64,7 @@ pub async fn create(
     let destinations = api.registry.load().route(&notification);
     let item = Enqueue { notification, idempotency_key, schedule, destinations };
     let answers = api.queue.enqueue(vec![item]).await?;
+    api.signals.enqueued(&answers);
     match answers.into_iter().next() {
         Some(Enqueued::Stored { id, deliveries }) => {
             api.waker.wake();

@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant};
 use super::settler::Settler;
 use super::{Sent, Shared};
 use crate::registry::Entry;
+use crate::signals::Lost;
 
 /// A send does not start when less than this share of its lease is left: its receiver may get it a second time.
 const MARGIN_SHARE: u32 = 4;
@@ -89,11 +90,13 @@ async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Sett
     let lost = shared.held.hold(lease.key);
     let started = (shared.options.now)();
     let clock = Instant::now();
+    let _running = shared.options.signals.attempting(&lease.destination);
     let mut guard = Guard { shared: &shared, lease: &lease, settled: false };
     let sent = tokio::select! {
         biased;
         sent = call.send(&lease.notification, lease.attempt, lease.parts_done) => Some(sent),
         () = lost.cancelled() => {
+            shared.options.signals.lease_lost(&lease.destination, Lost::Sending);
             tracing::warn!(
                 delivery.id = %lease.key.id, destination = lease.destination,
                 "the lease was lost while sending; the attempt is abandoned"
@@ -109,6 +112,7 @@ async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Sett
         return;
     };
     let duration = clock.elapsed();
+    shared.options.signals.attempted(&lease.destination, &sent.outcome, duration);
     let attempt = Attempt {
         number: lease.attempt,
         started,

@@ -10,9 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::trouble::Part;
+use crate::signals::pulse::Loop;
 
 /// A lease is extended when this share of it has passed: two extensions may fail before it expires.
 const EXTEND_SHARE: u32 = 3;
+/// What a queue that does not answer may keep an extension for.
+const EXTENSION: Duration = Duration::from_secs(30);
 /// Wait after an extension that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -72,8 +75,10 @@ impl Held {
 pub(super) async fn extend_all(shared: Arc<Shared>) {
     let lease = shared.options.lease;
     let mut wait = lease / EXTEND_SHARE;
+    shared.options.signals.beat(Loop::Extender, wait);
     loop {
         tokio::time::sleep(wait).await;
+        shared.options.signals.beat(Loop::Extender, lease + EXTENSION);
         let keys = shared.held.keys();
         wait = match extend(&shared, &keys).await {
             Ok(()) => {

@@ -45,12 +45,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::registry::{Entry, Registry, SharedRegistry};
+use crate::signals::Signals;
+use crate::signals::pulse::Loop;
 use leases::Held;
 use looks::Agenda;
 use settler::Settler;
 use slots::DestinationSlots;
 use trouble::{Part, Trouble};
 
+/// A round comes within seconds and asks the queue a few times, which gives up after a while by itself.
+const ROUND: Duration = Duration::from_secs(60);
 /// A claim is planned for this long after a look that saw nothing due; the next look plans anew.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Deliveries of a removed destination are looked for this often.
@@ -93,6 +97,8 @@ pub struct Options {
     pub lease: Duration,
     pub grace: Duration,
     pub orphan_after: Duration,
+    /// Hears of everything that happens.
+    pub signals: Signals,
     /// The time of day, for the attempts' start only.
     pub now: fn() -> Timestamp,
     /// A number in `0.0..1.0` for the jitter.
@@ -212,6 +218,7 @@ impl Dispatcher {
         let mut wait = first;
         let mut agenda = Agenda::new(self.shared.queue.shared(), Instant::now());
         while !stop.is_cancelled() {
+            self.shared.options.signals.beat(Loop::Dispatcher, ROUND);
             // Registered before the look, so that a wake-up during it is not lost.
             let woken = self.waker.0.notify.notified();
             let round = tokio::select! {
@@ -327,6 +334,8 @@ impl Dispatcher {
                 );
             }
             let destinations = arrived.notification.map(|n| registry.route(&n));
+            let signals = &self.shared.options.signals;
+            signals.arrived(destinations.as_ref().ok().map(Vec::len));
             Route { row: arrived.row, destinations }
         });
         self.shared.queue.fan_out(routes.collect()).await?;
@@ -336,6 +345,7 @@ impl Dispatcher {
 
     async fn bury_orphans(&self) -> Result<(), QueueError> {
         let buried = self.shared.queue.bury_orphans(self.shared.options.orphan_after).await?;
+        self.shared.options.signals.buried(buried);
         if buried > 0 {
             tracing::warn!(
                 deliveries = buried,
@@ -374,6 +384,7 @@ impl Dispatcher {
         // Taken before the claim, so that the lease can only be older in our eyes than it is.
         let claimed = Instant::now();
         let leases = self.shared.queue.claim(&claim).await?;
+        options.signals.claimed(&leases, claimed.elapsed());
         self.shared.note_claimed(&claim, &leases);
         let count = leases.len();
         for lease in leases {

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::trouble::Part;
+use crate::signals::Lost;
+use crate::signals::notices::About;
 
 /// Most settlements in one batch: keeps the transaction short.
 const BATCH: usize = 512;
@@ -24,6 +26,7 @@ pub(super) struct Settler(mpsc::UnboundedSender<Ending>);
 struct Ending {
     settle: Settle,
     ordered: bool,
+    about: About,
 }
 
 impl Settler {
@@ -35,7 +38,8 @@ impl Settler {
 
     pub(super) fn settle(&self, lease: &Lease, settle: Settle) {
         let ordered = lease.order_key.is_some();
-        if self.0.send(Ending { settle, ordered }).is_err() {
+        let about = About::of(lease, &settle);
+        if self.0.send(Ending { settle, ordered, about }).is_err() {
             tracing::error!("a settlement came after the end; its lease will expire");
         }
     }
@@ -45,8 +49,9 @@ async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<En
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         let ordered = batch.iter().any(|ending| ending.ordered && ending.settle.ends());
-        let settles = batch.drain(..).map(|ending| ending.settle).collect();
-        write(&shared, settles, &receiver).await;
+        let endings = batch.drain(..).map(|ending| (ending.settle, ending.about));
+        let (settles, abouts): (Vec<_>, Vec<_>) = endings.unzip();
+        write(&shared, settles, &abouts, &receiver).await;
         if ordered {
             shared.waker.wake();
         }
@@ -54,7 +59,12 @@ async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<En
 }
 
 /// Writes a batch, for ever if need be: at a stop the dispatcher puts an end to it.
-async fn write(shared: &Shared, batch: Vec<Settle>, receiver: &mpsc::UnboundedReceiver<Ending>) {
+async fn write(
+    shared: &Shared,
+    batch: Vec<Settle>,
+    abouts: &[About],
+    receiver: &mpsc::UnboundedReceiver<Ending>,
+) {
     let (mut wait, longest) = TRY_AGAIN;
     let mut again = false;
     let lost = loop {
@@ -70,11 +80,14 @@ async fn write(shared: &Shared, batch: Vec<Settle>, receiver: &mpsc::UnboundedRe
         wait = (wait * 2).min(longest);
     };
     shared.trouble.over(Part::Settler(0));
-    for settle in &batch {
+    let signals = &shared.options.signals;
+    for (settle, about) in batch.iter().zip(abouts) {
         shared.held.done(settle.key);
         if !lost.contains(&settle.key) {
+            signals.settled(about, &settle.settlement);
             continue;
         }
+        signals.lease_lost(&about.destination, Lost::Settling);
         if again {
             tracing::info!(delivery.id = %settle.key.id, "the lease was over when its settlement was tried again: an earlier try had written it, or another attempt decides");
         } else {

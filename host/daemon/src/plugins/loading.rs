@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::directory::{self, FileAt, ReadError, Stamp};
+use crate::signals::Signals;
 
 /// How long a look waits for modules: longer than an ordinary one compiles.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -52,15 +53,25 @@ impl Loading {
     }
 
     /// Begins to load a file, unless this very file is on its way.
-    pub(super) fn start(&mut self, sandbox: &Sandbox, name: &str, file: &FileAt) {
+    pub(super) fn start(
+        &mut self,
+        sandbox: &Sandbox,
+        signals: &Signals,
+        name: &str,
+        file: &FileAt,
+    ) {
         if self.started.get(name).is_some_and(|started| started.stamp == file.stamp) {
             return;
         }
         let late = Arc::new(AtomicBool::new(false));
         let (sandbox, name_of_it, file_at) = (sandbox.clone(), name.to_owned(), file.clone());
-        let (was_late, hint) = (late.clone(), self.hint.clone());
+        let (was_late, hint, signals) = (late.clone(), self.hint.clone(), signals.clone());
         let task = tokio::spawn(async move {
+            let began = Instant::now();
             let loaded = load(&sandbox, &name_of_it, file_at).await;
+            if !matches!(loaded, Loaded::Moving) {
+                signals.module_loaded(matches!(loaded, Loaded::Good(..)), began.elapsed());
+            }
             if was_late.load(Ordering::Acquire) {
                 hint.notify_one();
             }

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use postrider_core::{Destination, TlsSources};
 use postrider_queue::{KeptDestination, Queue};
-use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, StateStore};
+use postrider_sandbox::{BindError, Plugin, Sandbox, StateStore};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,12 @@ use super::watcher::Watcher;
 use super::{changes, fallbacks};
 use crate::dispatcher::{NotifierCall, Waker};
 use crate::registry::{self, Entry, PluginEntry, Registry, SharedRegistry, Status};
+use crate::signals::Signals;
+use crate::signals::pulse::Loop;
+use crate::signals::watched::Watched;
+
+/// A look comes every five seconds and waits for modules and their `configure` no longer than this.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Keeps the registry in step with the plugins directory.
 pub struct Reloader {
@@ -36,6 +43,7 @@ pub struct Reloader {
     pub directory: PathBuf,
     pub modules: KeptModules,
     pub sources: Sources,
+    pub signals: Signals,
     /// The time of day, for "since when".
     pub now: fn() -> Timestamp,
     pub memory: Memory,
@@ -93,8 +101,8 @@ impl Default for Made {
 }
 
 impl Made {
-    fn ready(notifier: Notifier, fingerprint: String) -> Self {
-        let module = notifier.plugin().hash().to_owned();
+    fn ready(notifier: Watched, fingerprint: String) -> Self {
+        let module = notifier.module().to_owned();
         Self { module, fingerprint, status: Status::Ready, notifier: Some(Arc::new(notifier)) }
     }
 }
@@ -156,6 +164,7 @@ impl Reloader {
 
     /// One look at the directory. A directory that cannot be read leaves everything as it is.
     pub async fn look(&mut self) {
+        self.signals.beat(Loop::Reload, LOOK);
         let path = self.directory.clone();
         let listing = match tokio::task::spawn_blocking(move || directory::list(&path)).await {
             Ok(Ok(listing)) => listing,
@@ -186,7 +195,7 @@ impl Reloader {
         // All before any is waited for: one that takes minutes must not hold up the others.
         for (name, file) in &listing.modules {
             if self.known(name, file, in_force(name)).is_none() {
-                self.memory.loading.start(&self.sandbox, name, file);
+                self.memory.loading.start(&self.sandbox, &self.signals, name, file);
             }
         }
         self.memory.loading.retain(|name| listing.modules.contains_key(name));
@@ -238,7 +247,7 @@ impl Reloader {
                 return self.plugin_entry(in_force, before.and_then(|b| b.problem.clone()), before);
             }
             None => {
-                let problem = format!("plugin \"{name}\": its file is being compiled");
+                let problem = format!("plugin \"{name}\": {}", registry::COMPILING);
                 return self.plugin_entry(in_force, Some(problem), before);
             }
         };
@@ -453,7 +462,8 @@ impl Reloader {
         };
         let error = match bound {
             Ok(notifier) => {
-                let made = Made::ready(notifier, fingerprint);
+                let watched = self.signals.watch(&candidate.spec.name, notifier);
+                let made = Made::ready(watched, fingerprint);
                 return (self.made(candidate, made, before.as_deref()), None);
             }
             Err(error) => error,
@@ -546,7 +556,8 @@ impl Reloader {
         let fingerprint = fingerprint(&kept.text, plugin.hash(), &values);
         let notifier = plugin.bind(&spec, values.into(), Some(self.state.clone())).await.ok()?;
         let candidate = Candidate { spec, text: kept.text.clone(), problem: None };
-        Some(self.made(candidate, Made::ready(notifier, fingerprint), None))
+        let watched = self.signals.watch(name, notifier);
+        Some(self.made(candidate, Made::ready(watched, fingerprint), None))
     }
 
     fn made(&self, candidate: Candidate, made: Made, before: Option<&Entry>) -> Entry {
@@ -575,6 +586,7 @@ impl Reloader {
             return;
         }
         new.generation = old.generation + 1;
+        self.signals.reloaded(old, &new);
         for change in changes {
             change.say();
         }

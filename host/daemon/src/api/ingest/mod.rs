@@ -76,6 +76,7 @@ async fn take(
         return Ok(Vec::new());
     }
     let answers = api.queue.enqueue(batch).await?;
+    api.signals.enqueued(&answers);
     api.waker.wake();
     let taken: Vec<Taken> = answers.iter().map(Taken::of).collect();
     let new = taken.iter().filter(|taken| taken.new).filter_map(|taken| taken.deliveries);

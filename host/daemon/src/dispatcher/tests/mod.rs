@@ -90,6 +90,7 @@ impl Stage {
             lease: Duration::from_secs(45),
             grace: Duration::from_secs(20),
             orphan_after: Duration::from_secs(86_400),
+            signals: Signals::new().unwrap(),
             now: || Timestamp::UNIX_EPOCH,
             dice: || 0.0,
         };

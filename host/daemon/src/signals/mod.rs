@@ -1,0 +1,130 @@
+//! What the daemon tells of itself: numbers, whether it is well, and notifications of its own.
+//!
+//! - [`metrics`]: every metric, by name, and the events that move it.
+//! - [`notices`]: notifications of postrider's own.
+//! - [`scrape`]: `GET /metrics`.
+//! - [`pulse`]: when each loop last went round, and which is late.
+//! - [`probes`]: `GET /livez` and `GET /readyz`.
+//! - [`watched`]: what a module used, seen around its calls.
+//!
+//! Everything else calls one method of [`Signals`] where something happens. None of them waits or fails.
+
+pub mod metrics;
+pub mod notices;
+pub mod probes;
+pub mod pulse;
+pub mod scrape;
+#[cfg(test)]
+mod tests;
+pub mod watched;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_core::Outcome;
+use postrider_core::settle::Settlement;
+use postrider_queue::{Enqueued, Lease};
+
+use crate::registry::Registry;
+use metrics::{Metrics, Running};
+use notices::{About, Events};
+use pulse::{Loop, Pulse};
+
+/// Where events are told. Cheap to clone: all are one.
+#[derive(Clone)]
+pub struct Signals(Arc<Inner>);
+
+struct Inner {
+    metrics: Metrics,
+    pulse: Pulse,
+    scrapes: scrape::Scrapes,
+    events: Events,
+}
+
+/// Where a lease was found to be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// While its attempt ran.
+    Sending,
+    /// When its settlement was to be written.
+    Settling,
+    /// By the claim after it: it had expired.
+    Expired,
+}
+
+impl Signals {
+    /// Fails only where two metrics have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new()?;
+        Ok(Self(Arc::new(Inner {
+            metrics,
+            pulse: Pulse::new(),
+            scrapes: scrape::Scrapes::default(),
+            events: Events::default(),
+        })))
+    }
+
+    /// A loop went round, and will again within `within`.
+    pub fn beat(&self, who: Loop, within: Duration) {
+        self.0.pulse.beat(who, within);
+    }
+
+    /// The API has stored notifications, or known them.
+    pub fn enqueued<'a>(&self, answers: impl IntoIterator<Item = &'a Enqueued>) {
+        for answer in answers {
+            self.0.metrics.enqueued(answer);
+        }
+    }
+
+    /// A notification that came by SQL goes to so many destinations; none: it is malformed.
+    pub fn arrived(&self, destinations: Option<usize>) {
+        self.0.metrics.arrived(destinations);
+    }
+
+    /// A claim brought these leases.
+    pub fn claimed(&self, leases: &[Lease], took: Duration) {
+        self.0.metrics.claimed(leases, took);
+    }
+
+    /// An attempt begins; it ends when the answer is dropped.
+    #[must_use]
+    pub fn attempting(&self, destination: &str) -> Running {
+        self.0.metrics.attempting(destination)
+    }
+
+    /// An attempt has ended by itself.
+    pub fn attempted(&self, destination: &str, outcome: &Outcome, took: Duration) {
+        self.0.metrics.attempted(destination, outcome.label(), took);
+    }
+
+    /// A settlement is written.
+    pub fn settled(&self, about: &About, settlement: &Settlement) {
+        self.0.metrics.settled(&about.destination, settlement);
+        if let Some(event) = about.event() {
+            self.tell(event);
+        }
+    }
+
+    /// A lease was lost.
+    pub fn lease_lost(&self, destination: &str, found: Lost) {
+        self.0.metrics.lease_lost(destination, found);
+    }
+
+    /// Deliveries of removed destinations died.
+    pub fn buried(&self, deliveries: u64) {
+        self.0.metrics.buried(deliveries);
+    }
+
+    /// A reload puts `new` in the place of `old`.
+    pub fn reloaded(&self, old: &Registry, new: &Registry) {
+        self.0.metrics.reloaded(old, new);
+        for event in notices::rejected(old, new) {
+            self.tell(event);
+        }
+    }
+
+    /// A module's file was read, compiled where nobody had, and type-checked.
+    pub fn module_loaded(&self, good: bool, took: Duration) {
+        self.0.metrics.module_loaded(good, took);
+    }
+}

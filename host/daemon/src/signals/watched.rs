@@ -1,0 +1,35 @@
+//! What a module used, seen around its calls.
+
+use async_trait::async_trait;
+use postrider_core::Notification;
+use postrider_sandbox::Notifier;
+
+use super::Signals;
+use crate::dispatcher::{NotifierCall, Sent};
+
+/// A destination's notifier whose usage is counted.
+pub struct Watched {
+    destination: String,
+    notifier: Notifier,
+    signals: Signals,
+}
+
+impl Signals {
+    /// Counts what each call of `notifier` uses.
+    pub fn watch(&self, destination: &str, notifier: Notifier) -> Watched {
+        Watched { destination: destination.to_owned(), notifier, signals: self.clone() }
+    }
+}
+
+#[async_trait]
+impl NotifierCall for Watched {
+    async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
+        let sent = self.notifier.send(notification, attempt, parts_done).await;
+        self.signals.0.metrics.used(&self.destination, &sent.usage);
+        Sent { outcome: sent.outcome, parts_done: sent.parts_done }
+    }
+
+    fn module(&self) -> &str {
+        self.notifier.plugin().hash()
+    }
+}
