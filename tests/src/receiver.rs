@@ -22,6 +22,8 @@ pub enum Behaviour {
     Answer(String),
     /// The same, once it is told that so many requests are to be answered, in the order in which they came.
     Hold(watch::Receiver<usize>, String),
+    /// Answers what it is told now, and keeps the connection.
+    Switch(watch::Receiver<String>),
     /// Reads and says nothing.
     Hang,
     /// Promises more than it sends.
@@ -58,6 +60,11 @@ pub fn answer(status: &str, headers: &str, body: &str) -> Behaviour {
         "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     ))
+}
+
+/// An answer of this status without a body, as [`Receiver::switching`] takes it.
+pub fn text(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")
 }
 
 impl Receiver {
@@ -105,6 +112,12 @@ impl Receiver {
         let (tell, told) = watch::channel(0);
         let text = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned();
         (Self::start(Behaviour::Hold(told, text)).await, tell)
+    }
+
+    /// One whose answers change: it begins with `status`, and answers what is sent through the channel from then on.
+    pub async fn switching(status: &str) -> (Self, watch::Sender<String>) {
+        let (switch, told) = watch::channel(text(status));
+        (Self::start(Behaviour::Switch(told)).await, switch)
     }
 
     pub fn origin(&self) -> String {
@@ -181,6 +194,10 @@ impl Receiver {
                     let mut told = told.clone();
                     // Also when the test has ended.
                     told.wait_for(|told| place <= *told).await.map(drop).ok();
+                    stream.write_all(text.as_bytes()).await
+                }
+                Behaviour::Switch(told) => {
+                    let text = told.borrow().clone();
                     stream.write_all(text.as_bytes()).await
                 }
                 Behaviour::Hang => std::future::pending().await,

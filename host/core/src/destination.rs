@@ -1,6 +1,7 @@
 //! A named, configured use of a plugin: the file `plugins/<name>.toml`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,6 +36,8 @@ pub struct Destination {
     pub reveal: bool,
     /// Destinations that take over a delivery that died here, in order.
     pub fallback: Vec<String>,
+    /// Time behind an open breaker or a hold after which the fallback takes over; none: only when a delivery dies.
+    pub fallback_after: Option<Duration>,
     /// Keeps deliveries of one key in order, one at a time; none: they run side by side.
     pub ordered_by: Option<OrderedBy>,
     /// The only module that this destination accepts, SHA-256 in hexadecimal.
@@ -104,9 +107,13 @@ impl Destination {
         if file.fallback.iter().any(|target| target == name) {
             return Err(refuse("fallback: names the destination itself".to_owned()));
         }
-        if file.fallback_after.is_some() {
-            let problem =
-                "fallback_after: takes breakers, which this version does not have; leave it out";
+        let fallback_after = file.fallback_after.map(|span| span.0);
+        if fallback_after.is_some() && file.fallback.is_empty() {
+            let problem = "fallback_after: takes a fallback; add: fallback = [\"…\"]";
+            return Err(refuse(problem.to_owned()));
+        }
+        if fallback_after.is_some() && file.policy.breaker.is_none() {
+            let problem = "fallback_after: takes a breaker; leave out breaker = false";
             return Err(refuse(problem.to_owned()));
         }
         let sha256 = file.sha256.map(|hash| hash.to_ascii_lowercase());
@@ -145,6 +152,7 @@ impl Destination {
             allow_private: file.allow_private,
             reveal: file.reveal,
             fallback: file.fallback,
+            fallback_after,
             ordered_by: file.ordered_by,
             sha256,
             config,
@@ -200,7 +208,6 @@ mod tests {
     use super::*;
     use crate::policy::Schedule;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     const WHOLE: &str = r##"
         plugin   = "slack"
@@ -287,7 +294,11 @@ mod tests {
             ("policy.concurrency = 0", "at least 1"),
             ("policy.rate = 'fast'", "is not a rate"),
             ("sha256 = 'abc'", "64 hexadecimal digits"),
-            ("fallback_after = '5m'", "leave it out"),
+            ("fallback_after = '5m'", "add: fallback = "),
+            ("fallback = ['x']\nfallback_after = '5m'\npolicy.breaker = false", "takes a breaker"),
+            ("policy.breaker = { failures = 0 }", "breaker = false for none"),
+            ("policy.breaker = { falures = 1 }", "did you mean \"failures\"?"),
+            ("policy.breaker = { wait = '1h', cap = '1m' }", "must not be shorter"),
             ("ordered_by = 'host'", "write \"subject\" or \"labels.NAME\""),
             ("policy.expires_after = '0s'", "above zero"),
             ("fallback = ['oncall']", "itself"),
@@ -301,6 +312,18 @@ mod tests {
             let error = refused(text);
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_breaker_reads() {
+        let of = |text| Destination::parse("oncall", text).unwrap().policy.breaker;
+        assert_eq!(of("policy.breaker = false"), None);
+        assert_eq!(of(""), Some(crate::BreakerPolicy::default()));
+        let breaker = of("policy.breaker = { failures = 3, wait = '1s' }").unwrap();
+        assert_eq!((breaker.failures, breaker.wait), (3, Duration::from_secs(1)));
+        let text = "fallback = ['email']\nfallback_after = '5m'";
+        let after = Destination::parse("oncall", text).unwrap().fallback_after;
+        assert_eq!(after, Some(Duration::from_secs(300)));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! - [`reuse`]: whether an instance serves several deliveries.
 //! - [`network`]: a destination's own TLS and proxy.
 //! - [`backoff`]: the delay before the next attempt.
+//! - [`breaker`]: when a destination is left alone, and how it comes back.
 //! - [`outcome`]: what an attempt came to.
 //! - [`delivery`]: states, leases and attempts as the queue keeps them.
 //! - [`mod@settle`]: from outcome, policy and standing to a settlement.
@@ -21,6 +22,7 @@
 //! - [`suggest`]: the nearest known key for an unknown one.
 
 pub mod backoff;
+pub mod breaker;
 pub mod delivery;
 pub mod destination;
 pub mod filter;
@@ -40,6 +42,7 @@ pub mod split;
 pub mod suggest;
 pub mod units;
 
+pub use breaker::{BreakerPolicy, BreakerState, Sign, Trial, Turn};
 pub use delivery::{Attempt, DeliveryId, DeliveryState, HostId, LeaseKey};
 pub use destination::{Destination, DestinationError};
 pub use filter::Filter;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 
+use crate::breaker::BreakerPolicy;
 use crate::units::{Rate, Span};
 
 /// A destination's `[policy]`.
@@ -26,6 +27,8 @@ pub struct Policy {
     pub rate: Option<Rate>,
     /// Longest wait that a receiver's Retry-After can ask for.
     pub retry_after_cap: Duration,
+    /// When the destination is left alone; none: never.
+    pub breaker: Option<BreakerPolicy>,
 }
 
 /// When the next attempt comes.
@@ -62,6 +65,7 @@ impl Default for Policy {
             concurrency: DEFAULT_CONCURRENCY,
             rate: None,
             retry_after_cap: Duration::from_secs(86_400),
+            breaker: Some(BreakerPolicy::default()),
         }
     }
 }
@@ -88,6 +92,7 @@ struct PolicyFile {
     concurrency: Option<u32>,
     rate: Option<Rate>,
     retry_after_cap: Option<Span>,
+    breaker: Option<BreakerKey>,
 }
 
 impl<'de> Deserialize<'de> for Policy {
@@ -103,6 +108,7 @@ impl<'de> Deserialize<'de> for Policy {
             concurrency: file.concurrency.unwrap_or(default.concurrency),
             rate: file.rate,
             retry_after_cap: file.retry_after_cap.map_or(default.retry_after_cap, |s| s.0),
+            breaker: file.breaker.map_or(default.breaker, |key| key.0),
         };
         if policy.expires_after == Some(Duration::ZERO) {
             return Err(Error::custom(
@@ -119,6 +125,59 @@ impl<'de> Deserialize<'de> for Policy {
             return Err(Error::custom("timeout must be above 0 and at most 10m"));
         }
         Ok(policy)
+    }
+}
+
+/// `breaker = { … }`, or `false`.
+struct BreakerKey(Option<BreakerPolicy>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BreakerFile {
+    failures: Option<u32>,
+    wait: Option<Span>,
+    cap: Option<Span>,
+}
+
+impl<'de> Deserialize<'de> for BreakerKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BreakerVisitor).map(Self)
+    }
+}
+
+struct BreakerVisitor;
+
+impl<'de> Visitor<'de> for BreakerVisitor {
+    type Value = Option<BreakerPolicy>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a table with failures, wait and cap, or false")
+    }
+
+    fn visit_bool<E: Error>(self, yes: bool) -> Result<Self::Value, E> {
+        Ok(yes.then(BreakerPolicy::default))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let file = BreakerFile::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        let default = BreakerPolicy::default();
+        let failures = file.failures.unwrap_or(default.failures);
+        let wait = file.wait.map_or(default.wait, |s| s.0);
+        let cap = file.cap.map_or(default.cap.max(wait), |s| s.0);
+        if failures == 0 {
+            return Err(Error::custom(
+                "breaker.failures must be at least 1; write breaker = false for none",
+            ));
+        }
+        if wait < Duration::from_millis(100) || cap > Duration::from_secs(86_400) {
+            return Err(Error::custom(
+                "breaker.wait must be at least 100ms, breaker.cap at most 1d",
+            ));
+        }
+        if cap < wait {
+            return Err(Error::custom("breaker.cap must not be shorter than breaker.wait"));
+        }
+        Ok(Some(BreakerPolicy { failures, wait, cap }))
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Cause {
     Lost,
     /// Its destination's file has been gone for longer than `orphan_after`.
     Orphaned,
+    /// Its fallback took over while its destination was left alone.
+    Diverted,
 }
 
 impl Settlement {
@@ -95,6 +97,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Lost => "lost",
             Self::Orphaned => "orphaned",
+            Self::Diverted => "diverted",
         }
     }
 }

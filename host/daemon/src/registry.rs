@@ -175,6 +175,7 @@ impl Registry {
         let bounds = self.destinations().map(|(name, entry)| AgeBound {
             destination: name.to_owned(),
             max_age: entry.spec.policy.max_age,
+            early: false,
         });
         bounds.collect()
     }

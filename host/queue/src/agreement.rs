@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use postrider_core::breaker::{BreakerState, Turn};
 use postrider_core::settle::{Cause, Settlement};
 use postrider_core::{DeliveryId, LeaseKey, NotificationId, Schedule};
 use proptest::prelude::*;
@@ -15,8 +16,8 @@ use crate::conformance::{EPOCH, attempt, everything, host, notification};
 use crate::sqlite::tests::insert_as_producer;
 use crate::sqlite::{Clock, SqliteOptions, SqliteQueue};
 use crate::{
-    AgeBound, Claim, Enqueue, Handover, KeptDestination, MemoryQueue, Page, Queue, Retention,
-    Route, Settle, Slot, Slots, Stats, Sweep, Target,
+    AgeBound, BreakerTurn, Claim, Enqueue, Handover, KeptDestination, MemoryQueue, Page, Queue,
+    Retention, Route, Settle, Slot, Slots, Stats, Sweep, Target, TrialClaim, Trip,
 };
 
 /// Few names and small numbers, so that operations meet.
@@ -28,7 +29,11 @@ enum Operation {
     Arrive { times: Times },
     FanOut { names: usize, malformed: bool },
     Claim { slots: [(u32, u32); 3], lease: u64 },
-    ClaimOverdue { limit: u32, max_age: u64, lease: u64 },
+    ClaimOverdue { limit: u32, max_age: u64, lease: u64, early: bool },
+    Trip { name: usize, gone: bool, wait: u64 },
+    Try { name: usize, free: u32, lease: u64, patience: u64 },
+    Turn { name: usize, back: i64, turn: Turn },
+    Resume { name: usize },
     Extend { leases: Vec<usize>, lease: u64 },
     Settle { items: Vec<(usize, End)> },
     Redeliver { ids: Vec<i64> },
@@ -80,9 +85,19 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(names, malformed)| Operation::FanOut { names, malformed }),
         4 => (proptest::array::uniform3((0u32..5, 0u32..4)), seconds.clone())
             .prop_map(|(slots, lease)| Operation::Claim { slots, lease }),
-        2 => (0u32..6, 20u64..90, seconds.clone()).prop_map(|(limit, max_age, lease)| {
-            Operation::ClaimOverdue { limit, max_age, lease }
-        }),
+        2 => (0u32..6, 20u64..90, seconds.clone(), any::<bool>()).prop_map(
+            |(limit, max_age, lease, early)| {
+                Operation::ClaimOverdue { limit, max_age, lease, early }
+            }
+        ),
+        1 => (0usize..2, proptest::bool::weighted(0.2), seconds.clone())
+            .prop_map(|(name, gone, wait)| Operation::Trip { name, gone, wait }),
+        2 => (0usize..2, 0u32..4, seconds.clone(), seconds.clone()).prop_map(
+            |(name, free, lease, patience)| Operation::Try { name, free, lease, patience }
+        ),
+        2 => (0usize..2, 0i64..2, turn())
+            .prop_map(|(name, back, turn)| Operation::Turn { name, back, turn }),
+        1 => (0usize..2).prop_map(|name| Operation::Resume { name }),
         1 => (leases, seconds.clone())
             .prop_map(|(leases, lease)| Operation::Extend { leases, lease }),
         4 => ends.prop_map(|items| Operation::Settle { items }),
@@ -98,6 +113,15 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => seconds.prop_map(|by| Operation::Advance { by }),
         1 => Just(Operation::Restart),
     ]
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let state = prop_oneof![Just(BreakerState::Open), Just(BreakerState::Ramping)];
+    let wait =
+        (state, 1u32..4, 0u64..20, any::<bool>()).prop_map(|(state, batch, wait, failed)| {
+            Turn::Wait { state, batch, wait: seconds(wait), failed }
+        });
+    prop_oneof![4 => wait, 2 => Just(Turn::Close), 1 => Just(Turn::Gone)]
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -147,6 +171,8 @@ struct Pair {
     directory: tempfile::TempDir,
     clock: Arc<AtomicI64>,
     leases: Vec<LeaseKey>,
+    /// The newest trial of each destination.
+    trials: [i64; 3],
     arrivals: u128,
 }
 
@@ -156,7 +182,7 @@ impl Pair {
         let clock = Arc::new(AtomicI64::new(EPOCH.as_millisecond()));
         let store = open(&directory, &clock).await;
         let model = MemoryQueue::stopped(EPOCH);
-        Self { model, store, directory, clock, leases: Vec::new(), arrivals: 1_000 }
+        Self { model, store, directory, clock, leases: Vec::new(), trials: [0; 3], arrivals: 1_000 }
     }
 
     fn key(&self, place: usize) -> LeaseKey {
@@ -206,10 +232,11 @@ impl Pair {
                 self.leases.extend(answer.unwrap().iter().map(|lease| lease.key));
                 Ok(())
             }
-            Operation::ClaimOverdue { limit, max_age, lease } => {
+            Operation::ClaimOverdue { limit, max_age, lease, early } => {
                 let bounds = NAMES.iter().map(|name| AgeBound {
                     destination: (*name).to_owned(),
                     max_age: seconds(*max_age),
+                    early: *early,
                 });
                 let (limit, bounds) = (*limit, bounds.collect());
                 let sweep = Sweep { host: host(), lease: seconds(*lease), limit, bounds };
@@ -217,6 +244,36 @@ impl Pair {
                 same(&self.model.claim_overdue(&sweep).await, &answer)?;
                 self.leases.extend(answer.unwrap().iter().map(|lease| lease.key));
                 Ok(())
+            }
+            Operation::Trip { name, gone, wait } => {
+                let (destination, reason) = (NAMES[*name].to_owned(), "reason".to_owned());
+                let trip = Trip { destination, gone: *gone, reason, wait: seconds(*wait) };
+                same(&self.model.trip(&trip).await, &self.store.trip(&trip).await)
+            }
+            Operation::Try { name, free, lease, patience } => {
+                let claim = TrialClaim {
+                    host: host(),
+                    lease: seconds(*lease),
+                    destination: NAMES[*name].to_owned(),
+                    free: *free,
+                    patience: seconds(*patience),
+                };
+                let answer = self.store.claim_trial(&claim).await;
+                same(&self.model.claim_trial(&claim).await, &answer)?;
+                if let Some(tried) = answer.unwrap() {
+                    self.trials[*name] = tried.number;
+                    self.leases.extend(tried.leases.iter().map(|lease| lease.key));
+                }
+                Ok(())
+            }
+            Operation::Turn { name, back, turn } => {
+                let (destination, number) = (NAMES[*name].to_owned(), self.trials[*name] - back);
+                let turn = BreakerTurn { destination, number, turn: *turn, reason: String::new() };
+                same(&self.model.turn(&turn).await, &self.store.turn(&turn).await)
+            }
+            Operation::Resume { name } => {
+                let name = NAMES[*name];
+                same(&self.model.resume(name).await, &self.store.resume(name).await)
             }
             Operation::Extend { leases, lease } => {
                 let held: Vec<LeaseKey> = leases.iter().map(|place| self.key(*place)).collect();
@@ -289,6 +346,7 @@ impl Pair {
             let named = [name.to_owned()];
             same(&model.look(&named).await, &store.look(&named).await)?;
         }
+        same(&model.blocked().await, &store.blocked().await)?;
         let deliveries = model.deliveries(&everything()).await;
         same(&deliveries, &store.deliveries(&everything()).await)?;
         for delivery in deliveries.unwrap() {

@@ -38,6 +38,7 @@ use postrider_core::{
 
 #[cfg(test)]
 mod agreement;
+mod breaker;
 #[cfg(test)]
 #[macro_use]
 mod conformance;
@@ -55,6 +56,7 @@ pub mod sqlite;
 mod stats;
 mod target;
 
+pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
 pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
@@ -114,6 +116,22 @@ pub trait Queue: Send + Sync + 'static {
     /// Cancels live deliveries; a running attempt then finds its lease lost, and is recorded as `lost`. Answers how
     /// many.
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
+
+    /// Opens the breaker of a destination, or notes that it is gone. Answers whether that changed anything.
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError>;
+
+    /// Begins a trial of a destination whose breaker is open or ramping, if its time has come and anything is due:
+    /// leases the oldest due, as many as the batch and the host's room allow. None otherwise. Of many hosts one gets it.
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError>;
+
+    /// Ends a trial. Answers whether it was still the newest one; another's changes nothing.
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError>;
+
+    /// Closes a destination's breaker, whatever its state, and lifts its hold. Answers whether there was either.
+    async fn resume(&self, destination: &str) -> Result<bool, QueueError>;
+
+    /// The destinations that are left alone now, by name.
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError>;
 
     /// Looks, in one statement, for what a host with room for these destinations could do.
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError>;
@@ -273,6 +291,8 @@ pub struct Look {
     /// Time until the first live delivery of the destinations is due; zero when one is, none without any. Those that
     /// wait for their key's head do not count.
     pub due: Option<Duration>,
+    /// Time until a trial of one of the destinations may begin; none where no breaker is open, or nothing is due.
+    pub trial: Option<Duration>,
 }
 
 /// Where an arrived notification goes.

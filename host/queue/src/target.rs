@@ -43,6 +43,8 @@ pub struct Sweep {
 pub struct AgeBound {
     pub destination: String,
     pub max_age: Duration,
+    /// Also what is not due yet: the destination is left alone.
+    pub early: bool,
 }
 
 /// Of each destination and lane a sweep looks at so many deliveries, the longest due: a backlog never makes it slow.

@@ -1,6 +1,7 @@
 //! The real daemon with real modules and real receivers.
 //!
 //! - `way`: one notification, all the way; fallbacks; the commands.
+//! - `breaker`: a destination that fails, and comes back; one that is gone.
 //! - `compiling`: a module that takes ages to compile, and its compiler's end.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
@@ -27,6 +28,7 @@
 
 mod bad_database;
 mod books;
+mod breaker;
 mod compiling;
 mod crash;
 mod faults;

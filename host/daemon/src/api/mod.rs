@@ -3,6 +3,7 @@
 //! - [`notifications`]: taking them in, and looking at them.
 //! - [`ingest`]: formats that other systems speak.
 //! - [`deliveries`]: where they stand, with every attempt.
+//! - [`breakers`]: destinations that are left alone.
 //! - [`db`]: the store itself, and the hosts on it.
 //! - [`actions`]: redeliver and cancel.
 //! - [`registry`]: plugins and destinations in force.
@@ -13,6 +14,7 @@
 //! - [`view`]: the JSON of what is stored.
 
 pub mod actions;
+pub mod breakers;
 pub mod db;
 pub mod deliveries;
 pub mod extract;
@@ -78,6 +80,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/deliveries/{id}/cancel", post(actions::cancel))
         .route("/v1/plugins", get(registry::plugins))
         .route("/v1/destinations", get(registry::destinations))
+        .route("/v1/destinations/{name}/resume", post(breakers::resume))
         .route("/v1/hosts", get(db::hosts))
         .route("/v1/db", get(db::status))
         .route("/v1/db/stats", get(db::stats))

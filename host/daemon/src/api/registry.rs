@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::Api;
+use super::problem::Problem;
+use super::{Api, breakers};
 
 /// `GET /v1/plugins`.
 pub async fn plugins(State(api): State<Api>) -> Json<Value> {
@@ -35,7 +36,8 @@ pub async fn plugins(State(api): State<Api>) -> Json<Value> {
 }
 
 /// `GET /v1/destinations`: those in force, and files that never were good.
-pub async fn destinations(State(api): State<Api>) -> Json<Value> {
+pub async fn destinations(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+    let blocked = api.queue.blocked().await?;
     let registry = api.registry.load();
     let known = registry.destinations().map(|(name, entry)| {
         json!({
@@ -46,6 +48,7 @@ pub async fn destinations(State(api): State<Api>) -> Json<Value> {
             "problem": entry.problem.as_ref().or_else(|| registry.warnings.get(name)),
             "allow": entry.spec.allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fallback": entry.spec.fallback,
+            "breaker": breakers::of(&blocked, name),
             "since": entry.since,
         })
     });
@@ -53,5 +56,5 @@ pub async fn destinations(State(api): State<Api>) -> Json<Value> {
         let name = file.strip_suffix(".toml").unwrap_or(file);
         json!({"name": name, "plugin": null, "state": "refused", "reason": problem, "problem": problem})
     });
-    Json(json!({"items": known.chain(refused).collect::<Vec<_>>(), "next": null}))
+    Ok(Json(json!({"items": known.chain(refused).collect::<Vec<_>>(), "next": null})))
 }

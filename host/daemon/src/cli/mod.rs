@@ -54,7 +54,7 @@ enum Command {
     /// Looks at notifier modules.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Looks at destinations.
+    /// Looks at destinations, and resumes those that are left alone.
     #[command(subcommand)]
     Destination(DestinationCommand),
     /// Looks at the hosts that work on the queue.
@@ -155,6 +155,12 @@ enum DestinationCommand {
         #[command(flatten)]
         to: To,
     },
+    /// Tries a destination again now that was left alone: closes its breaker and ends its hold.
+    Resume {
+        name: String,
+        #[command(flatten)]
+        to: To,
+    },
 }
 
 #[derive(Subcommand)]
@@ -227,7 +233,12 @@ async fn command(command: Command) -> Result<ExitCode> {
         Command::Plugin(command) => return plugin::run(command).await,
         Command::Destination(DestinationCommand::List { to }) => {
             let found = to.client()?.get(&["v1", "destinations"], &[]).await?;
-            show::list(&found, to.json, &["name", "plugin", "state", "reason", "problem"])?;
+            let columns = ["name", "plugin", "state", "breaker.state", "reason", "problem"];
+            show::list(&found, to.json, &columns)?;
+        }
+        Command::Destination(DestinationCommand::Resume { name, to }) => {
+            let path = ["v1", "destinations", &name, "resume"];
+            show::one(&to.client()?.post(&path, String::new()).await?, to.json)?;
         }
         Command::Host(HostCommand::List { to }) => {
             let found = to.client()?.get(&["v1", "hosts"], &[]).await?;

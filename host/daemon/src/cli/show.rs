@@ -99,9 +99,14 @@ fn table(items: &[Value], columns: &[&str]) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|column| column.to_uppercase()));
     for item in items {
-        table.add_row(columns.iter().map(|column| cell(item.get(column).unwrap_or(&Value::Null))));
+        table.add_row(columns.iter().map(|column| cell(at(item, column))));
     }
     format!("{table}\n")
+}
+
+/// A field, or one within another: `breaker.state`.
+fn at<'a>(item: &'a Value, column: &str) -> &'a Value {
+    column.split('.').fold(item, |of, name| of.get(name).unwrap_or(&Value::Null))
 }
 
 /// A value on a terminal: what producers and plugins wrote cannot move the cursor.
@@ -138,5 +143,7 @@ mod tests {
     fn a_list_has_its_columns() {
         let text = table(&[json!({"name": "a", "state": "ready"})], &["name", "state"]);
         assert!(text.contains("NAME") && text.contains("ready"), "{text}");
+        let text = table(&[json!({"breaker": {"state": "open"}})], &["breaker.state", "x.y"]);
+        assert!(text.contains("BREAKER.STATE") && text.contains("open"), "{text}");
     }
 }

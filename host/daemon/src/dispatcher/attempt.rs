@@ -7,6 +7,7 @@ use postrider_core::{Attempt, LeaseKey, Outcome};
 use postrider_queue::{Handover, Lease, Settle};
 use tokio::time::{Duration, Instant};
 
+use super::breakers::{self, Diversion, Ticket};
 use super::settler::Settler;
 use super::{Sent, Shared};
 use crate::registry::Entry;
@@ -19,9 +20,9 @@ const MARGIN_SHARE: u32 = 4;
 pub(super) fn start(
     shared: Arc<Shared>,
     entry: Arc<Entry>,
-    lease: Lease,
-    claimed: Instant,
+    (lease, claimed): (Lease, Instant),
     settler: Settler,
+    ticket: Option<Ticket>,
 ) {
     let policy = &entry.spec.policy;
     if let Some(cause) = settle::refuse(&lease.standing, policy) {
@@ -36,22 +37,31 @@ pub(super) fn start(
         return;
     }
     let attempts = shared.attempts.clone();
-    attempts.spawn(run(shared, entry, lease, settler));
+    attempts.spawn(run(shared, entry, lease, settler, ticket));
 }
 
-/// Settles what was leased because it came too late. It took no slot.
+/// Settles what was leased because it came too late, or because its fallback takes over. It took no slot.
 pub(super) fn end_overdue(
     shared: &Shared,
     entry: Option<&Entry>,
     lease: &Lease,
+    diversion: Option<&Diversion>,
     settler: &Settler,
 ) {
     let cause = match entry {
         Some(entry) => settle::refuse(&lease.standing, &entry.spec.policy),
         None => lease.standing.is_expired().then_some(settle::Cause::Expired),
     };
-    match cause {
-        Some(cause) => refuse(shared, entry, lease, cause, settler),
+    if let Some(cause) = cause {
+        return refuse(shared, entry, lease, cause, settler);
+    }
+    let taker = handover(shared, entry, lease);
+    match diversion.filter(|to| taker.is_some() && lease.standing.age >= to.after) {
+        Some(diversion) => {
+            let dead = Settlement::Dead { cause: settle::Cause::Diverted };
+            let dead = without_attempt(lease, dead, &diversion.why);
+            settler.settle(lease, Settle { handover: taker, ..dead });
+        }
         // A reload has given it more time since.
         None => settler.settle(lease, release(lease)),
     }
@@ -71,7 +81,8 @@ fn refuse(
         settle::Cause::Rejected
         | settle::Cause::Gone
         | settle::Cause::Exhausted
-        | settle::Cause::Orphaned => "refused",
+        | settle::Cause::Orphaned
+        | settle::Cause::Diverted => "refused",
     };
     let settle = Settle {
         handover: handover(shared, entry, lease),
@@ -85,7 +96,13 @@ pub(super) fn release(lease: &Lease) -> Settle {
     without_attempt(lease, Settlement::Released, "")
 }
 
-async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Settler) {
+async fn run(
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    lease: Lease,
+    settler: Settler,
+    ticket: Option<Ticket>,
+) {
     let Some(call) = entry.call() else { return };
     let lost = shared.held.hold(lease.key);
     let started = (shared.options.now)();
@@ -106,6 +123,10 @@ async fn run(shared: Arc<Shared>, entry: Arc<Entry>, lease: Lease, settler: Sett
         () = shared.hand_back.cancelled() => None,
     };
     guard.settled = true;
+    if let Some(sent) = &sent {
+        // Before the slot is free: a destination that is left alone from now on gets no more.
+        breakers::judge(&shared, &entry, &sent.outcome, ticket);
+    }
     drop(guard);
     let Some(sent) = sent else {
         settler.settle(&lease, release(&lease));

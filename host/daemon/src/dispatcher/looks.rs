@@ -25,6 +25,8 @@ pub(super) struct Agenda {
     pub(super) orphans: Instant,
     /// When to look for what came too late.
     pub(super) sweep: Instant,
+    /// When a breaker may be tried, as the last look saw it.
+    pub(super) trial: Option<Instant>,
     /// When to look.
     look: Instant,
     looked: Instant,
@@ -52,6 +54,7 @@ impl Agenda {
             arrived: false,
             orphans: now,
             sweep: now,
+            trial: None,
             look: now,
             looked: now,
             poll: shortest,
@@ -96,6 +99,7 @@ impl Agenda {
     /// Notes a look, just after a claim in vain or not. Answers when to claim.
     pub(super) fn looked(&mut self, look: &Look, in_vain: bool, now: Instant) -> Option<Duration> {
         self.arrived = look.arrived;
+        self.trial = look.trial.map(|wait| now + wait);
         (self.looked, self.look) = (now, now + self.poll);
         self.poll = self.poll.mul_f64(POLL_GROWTH).min(LONGEST_POLL);
         self.words.looked(look, now);
@@ -122,8 +126,8 @@ impl Words {
 mod tests {
     use super::*;
 
-    const NOTHING: Look = Look { arrived: false, due: None };
-    const WORK: Look = Look { arrived: false, due: Some(Duration::ZERO) };
+    const NOTHING: Look = Look { arrived: false, due: None, trial: None };
+    const WORK: Look = Look { arrived: false, due: Some(Duration::ZERO), trial: None };
 
     fn polls(agenda: &mut Agenda, now: &mut Instant) -> u128 {
         let waited = agenda.next_look() - *now;

@@ -23,6 +23,7 @@
 //! *Invariant:* every wait ends at `stop`.
 
 mod attempt;
+mod breakers;
 mod leases;
 mod looks;
 mod settler;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::{HostId, Notification, Outcome};
-use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Sweep};
+use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Sweep, TrialClaim};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,7 @@ use tokio_util::task::TaskTracker;
 use crate::registry::{Entry, Registry, SharedRegistry};
 use crate::signals::Signals;
 use crate::signals::pulse::Loop;
+use breakers::{Breakers, Diversion, Ticket};
 use leases::Held;
 use looks::Agenda;
 use settler::Settler;
@@ -61,6 +63,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const ORPHAN_POLL: Duration = Duration::from_secs(60);
 /// What came too late is looked for this often.
 const SWEEP_POLL: Duration = Duration::from_secs(5);
+/// The same while a destination is gone whose fallback takes over what still comes.
+const GONE_POLL: Duration = Duration::from_secs(1);
 /// A sweep takes at most this share of the time, however slow it is.
 const SWEEP_SHARE: u32 = 20;
 /// Most deliveries that one sweep ends: it is in nobody's way for long.
@@ -134,6 +138,7 @@ struct Shared {
     hand_back: CancellationToken,
     attempts: TaskTracker,
     trouble: Trouble,
+    breakers: Breakers,
 }
 
 impl Waker {
@@ -184,6 +189,7 @@ impl Dispatcher {
             hand_back: CancellationToken::new(),
             attempts: TaskTracker::new(),
             trouble: Trouble::default(),
+            breakers: Breakers::default(),
         };
         Self { shared: Arc::new(shared), waker }
     }
@@ -192,17 +198,27 @@ impl Dispatcher {
     /// Ends within the grace period and fifteen seconds, even if the queue never answers.
     pub async fn run(self, stop: CancellationToken) {
         let (settler, mut settling) = Settler::start(self.shared.clone());
+        let turning = Breakers::start(self.shared.clone());
         let extender = tokio::spawn(leases::extend_all(self.shared.clone()));
         self.dispatch(&settler, &stop).await;
         self.drain().await;
         drop(settler);
-        match timeout(LAST_SETTLEMENTS, &mut settling).await {
+        self.shared.breakers.finish();
+        let turned = turning.abort_handle();
+        let last = async {
+            let settled = (&mut settling).await;
+            // A turn that is not written costs no more than a trial.
+            drop(turning.await);
+            settled
+        };
+        match timeout(LAST_SETTLEMENTS, last).await {
             Ok(Ok(())) => {}
             Ok(Err(panic)) => {
                 tracing::error!(error = %panic, "the settler failed; its leases will expire");
             }
             Err(_late) => {
                 settling.abort();
+                turned.abort();
                 let leases = self.shared.held.len();
                 tracing::error!(
                     leases,
@@ -280,6 +296,10 @@ impl Dispatcher {
         if now >= agenda.sweep {
             agenda.sweep = self.sweep(&registry, settler).await?;
         }
+        if agenda.trial.is_some_and(|at| now >= at) {
+            agenda.trial = None;
+            self.trials(&registry, settler).await?;
+        }
         let mut in_vain = false;
         if self.planned_claim().is_none_or(|at| now >= at) {
             *self.waker.next_claim() = Some(now + LONGEST_WAIT);
@@ -295,7 +315,8 @@ impl Dispatcher {
             self.look(&registry, agenda, in_vain).await?;
         }
         let claim = self.planned_claim().filter(|_| !agenda.arrived).unwrap_or(now);
-        Ok(claim.min(agenda.next_look()).min(agenda.orphans).min(agenda.sweep))
+        let trial = agenda.trial.unwrap_or(agenda.next_look());
+        Ok(claim.min(agenda.next_look()).min(agenda.orphans).min(agenda.sweep).min(trial))
     }
 
     fn planned_claim(&self) -> Option<Instant> {
@@ -359,18 +380,67 @@ impl Dispatcher {
     async fn sweep(&self, registry: &Registry, settler: &Settler) -> Result<Instant, QueueError> {
         let options = &self.shared.options;
         let (host, lease) = (options.host, options.lease);
-        let bounds = registry.age_bounds();
-        let sweep = Sweep { host, lease, limit: SWEEP_LIMIT, bounds };
         let start = Instant::now();
+        let diversions = self.diversions(registry).await?;
+        let mut bounds = registry.age_bounds();
+        for bound in &mut bounds {
+            if let Some(diversion) = diversions.get(&bound.destination) {
+                bound.max_age = bound.max_age.min(diversion.after);
+                bound.early = true;
+            }
+        }
+        let sweep = Sweep { host, lease, limit: SWEEP_LIMIT, bounds };
         let overdue = self.shared.queue.claim_overdue(&sweep).await?;
         let more = overdue.len() as u64 >= u64::from(SWEEP_LIMIT);
         for lease in &overdue {
             let entry = registry.destination(&lease.destination);
-            attempt::end_overdue(&self.shared, entry.map(|entry| &**entry), lease, settler);
+            let diversion = diversions.get(&lease.destination);
+            let entry = entry.map(|entry| &**entry);
+            attempt::end_overdue(&self.shared, entry, lease, diversion, settler);
         }
         let took = start.elapsed();
-        let pause = if more { took } else { SWEEP_POLL.max(took * SWEEP_SHARE) };
+        let gone = diversions.values().any(|diversion| diversion.gone);
+        let poll = if gone { GONE_POLL } else { SWEEP_POLL };
+        let pause = if more { took } else { poll.max(took * SWEEP_SHARE) };
         Ok(Instant::now() + pause)
+    }
+
+    /// Whose fallbacks take over; asked only where there is a fallback.
+    async fn diversions(
+        &self,
+        registry: &Registry,
+    ) -> Result<HashMap<String, Diversion>, QueueError> {
+        if registry.destinations().all(|(_, entry)| entry.spec.fallback.is_empty()) {
+            return Ok(HashMap::new());
+        }
+        Ok(breakers::diversions(registry, &self.shared.queue.blocked().await?))
+    }
+
+    /// Tries destinations whose breakers are open or ramping, each if no other host does.
+    async fn trials(&self, registry: &Registry, settler: &Settler) -> Result<(), QueueError> {
+        for blocked in self.shared.queue.blocked().await? {
+            let destination = blocked.destination;
+            let may = |breaker: postrider_queue::Breaker| {
+                breaker.next.is_some() && breaker.next_in.is_zero()
+            };
+            let entry = registry.ready().find(|(name, _)| *name == destination);
+            let (Some((_, entry)), true) = (entry, blocked.breaker.is_some_and(may)) else {
+                continue;
+            };
+            let Some(free) = self.shared.room(entry) else { continue };
+            let Options { host, lease, .. } = self.shared.options;
+            // A trial whose host has ended is over when its attempt would be.
+            let patience = entry.spec.policy.timeout + lease;
+            let claim = TrialClaim { host, lease, destination, free, patience };
+            let claimed = Instant::now();
+            let Some(tried) = self.shared.queue.claim_trial(&claim).await? else { continue };
+            let tickets = breakers::watch(self.shared.clone(), entry.clone(), &tried);
+            self.shared.note_tried(&claim.destination, tried.leases.len());
+            for (lease, ticket) in tried.leases.into_iter().zip(tickets) {
+                self.start_one(registry, lease, claimed, settler, Some(ticket));
+            }
+        }
+        Ok(())
     }
 
     /// Claims up to every ready destination's free slots and starts what it got. Answers how many.
@@ -394,10 +464,23 @@ impl Dispatcher {
     }
 
     fn start(&self, registry: &Registry, lease: Lease, claimed: Instant, settler: &Settler) {
+        self.start_one(registry, lease, claimed, settler, None);
+    }
+
+    fn start_one(
+        &self,
+        registry: &Registry,
+        lease: Lease,
+        claimed: Instant,
+        settler: &Settler,
+        ticket: Option<Ticket>,
+    ) {
         let entry = registry.destination(&lease.destination);
         let shared = self.shared.clone();
         match entry {
-            Some(entry) => attempt::start(shared, entry.clone(), lease, claimed, settler.clone()),
+            Some(entry) => {
+                attempt::start(shared, entry.clone(), (lease, claimed), settler.clone(), ticket);
+            }
             None => {
                 shared.free_slot(&lease.destination);
                 settler.settle(&lease, attempt::release(&lease));
@@ -432,7 +515,7 @@ impl Shared {
         let now = Instant::now();
         let mut slots = self.slots();
         slots.retain(|name, slots| slots.in_flight() > 0 || registry.destination(name).is_some());
-        let ready = registry.ready();
+        let ready = registry.ready().filter(|(name, _)| !self.breakers.is_shut(name));
         ready
             .filter_map(|(name, entry)| {
                 slots.entry(name.to_owned()).or_default().wanted(name, &entry.spec.policy, now)
@@ -450,13 +533,27 @@ impl Shared {
         }
     }
 
+    /// How many of a destination's deliveries can be tried now.
+    fn room(&self, entry: &Entry) -> Option<u32> {
+        let spec = &entry.spec;
+        let mut slots = self.slots();
+        let slots = slots.entry(spec.name.clone()).or_default();
+        Some(slots.wanted(&spec.name, &spec.policy, Instant::now())?.free)
+    }
+
+    fn note_tried(&self, destination: &str, got: usize) {
+        if let Some(slots) = self.slots().get_mut(destination) {
+            slots.tried(got);
+        }
+    }
+
     /// The destinations that have a free slot now, and when the next token of a full rate bucket comes.
     fn takers(&self, registry: &Registry) -> (Vec<String>, Option<Duration>) {
         let now = Instant::now();
         let mut slots = self.slots();
         let mut names = Vec::new();
         let mut refill: Option<Duration> = None;
-        for (name, entry) in registry.ready() {
+        for (name, entry) in registry.ready().filter(|(name, _)| !self.breakers.is_shut(name)) {
             let state = slots.entry(name.to_owned()).or_default();
             if state.wanted(name, &entry.spec.policy, now).is_some() {
                 names.push(name.to_owned());

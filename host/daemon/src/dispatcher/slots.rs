@@ -44,10 +44,15 @@ impl DestinationSlots {
 
     /// A claim for `asked` brought `got` deliveries.
     pub(super) fn took(&mut self, asked: &Slots, got: usize) {
+        self.tried(got);
+        self.more = u32::try_from(got).unwrap_or(u32::MAX) >= asked.free;
+        self.retries_turn = !self.retries_turn;
+    }
+
+    /// A trial brought `got` deliveries.
+    pub(super) fn tried(&mut self, got: usize) {
         let got = u32::try_from(got).unwrap_or(u32::MAX);
         self.in_flight = self.in_flight.saturating_add(got);
-        self.more = got >= asked.free;
-        self.retries_turn = !self.retries_turn;
         if let Some(bucket) = &mut self.bucket {
             bucket.tokens -= f64::from(got);
         }

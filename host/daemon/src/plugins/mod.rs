@@ -15,5 +15,6 @@ mod fallbacks;
 pub mod kept;
 mod loading;
 pub mod reload;
+mod resuming;
 pub mod secrets;
 pub mod watcher;

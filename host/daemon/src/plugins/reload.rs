@@ -23,7 +23,7 @@ use super::kept::KeptModules;
 use super::loading::{Loaded, Loading};
 use super::secrets::{Given, Sources};
 use super::watcher::Watcher;
-use super::{changes, fallbacks};
+use super::{changes, fallbacks, resuming};
 use crate::dispatcher::{NotifierCall, Waker};
 use crate::registry::{self, Entry, PluginEntry, Registry, SharedRegistry, Status};
 use crate::signals::Signals;
@@ -592,6 +592,10 @@ impl Reloader {
         }
         if new.ready().next().is_none() {
             tracing::warn!(directory = %self.directory.display(), "no destination is ready; waiting for modules in the plugins directory");
+        }
+        let resumed = resuming::resume_changed(&*self.queue, (old, &new), &self.memory.kept).await;
+        if let Err(error) = resumed {
+            tracing::warn!(%error, "changed destinations keep their breakers; `postrider destination resume` closes one");
         }
         self.keep_destinations(&new).await;
         self.registry.store(Arc::new(new));

@@ -44,9 +44,9 @@ pub(crate) async fn a_look_sees_what_waits_for_fan_out(stage: &Stage) {
     stage.enqueue(&["slack"]).await;
     assert!(!looks(&[]).await.arrived, "what came by enqueue is fanned out");
     stage.stand.insert(notification()).await;
-    assert_eq!(looks(&[]).await, Look { arrived: true, due: None });
+    assert_eq!(looks(&[]).await, Look { arrived: true, due: None, trial: None });
     let due = Some(Duration::ZERO);
-    assert_eq!(looks(&["slack".to_owned()]).await, Look { arrived: true, due });
+    assert_eq!(looks(&["slack".to_owned()]).await, Look { arrived: true, due, trial: None });
     let row = stage.queue.arrived(1).await.unwrap()[0].row;
     let aside = Route { row, destinations: Err("malformed".to_owned()) };
     stage.queue.fan_out(vec![aside]).await.unwrap();

@@ -20,6 +20,7 @@ use crate::{
     Slots, Target,
 };
 
+pub(crate) mod breakers;
 pub(crate) mod hosts;
 pub(crate) mod intake;
 pub(crate) mod lanes;
@@ -147,6 +148,23 @@ macro_rules! conformance {
             a_sweep_takes_no_more_than_its_limit
             what_expires_is_swept_of_removed_destinations_too
             what_waits_for_its_head_is_swept_and_waits_on_if_it_is_handed_back
+        }
+        conformance! { $make, breakers:
+            an_open_breaker_keeps_every_claim_away
+            the_first_probe_comes_after_the_wait_and_takes_one
+            a_trial_is_given_up_after_its_patience
+            nothing_due_is_no_trial
+            a_ramp_takes_the_oldest_of_both_lanes
+            a_trial_takes_no_more_than_a_host_has_room_for
+            a_closed_breaker_leaves_nothing_behind
+            failed_probes_are_counted_and_the_last_reason_is_told
+            what_is_gone_is_never_tried_until_it_is_resumed
+            a_probe_can_find_it_gone
+            a_hold_is_told_and_lifted_by_a_resume
+            a_breaker_waits_out_the_hold_before_it
+            a_look_tells_of_the_next_trial
+            a_sweep_takes_early_what_is_not_due_and_not_leased
+            an_expired_lease_is_lost_in_a_trial_too
         }
         conformance! { $make, notes:
             a_note_is_read_until_it_is_removed

@@ -4,9 +4,11 @@ use super::*;
 use crate::{AgeBound, KeptDestination, Sweep};
 
 async fn sweep(stage: &Stage, bounds: &[(&str, Duration)], limit: u32) -> Vec<Lease> {
-    let bounds = bounds
-        .iter()
-        .map(|&(destination, max_age)| AgeBound { destination: destination.to_owned(), max_age });
+    let bounds = bounds.iter().map(|&(destination, max_age)| AgeBound {
+        destination: destination.to_owned(),
+        max_age,
+        early: false,
+    });
     let sweep = Sweep { host: host(), lease: LEASE, limit, bounds: bounds.collect() };
     let mut leases = stage.queue.claim_overdue(&sweep).await.unwrap();
     leases.sort_by_key(|lease| lease.key.id);

@@ -3,6 +3,7 @@
 //! It holds everything in ordered maps and walks them; simple and obviously right comes before fast. Its clock is
 //! tokio's, so that a test with a paused runtime drives it.
 
+mod breakers;
 mod chores;
 mod order;
 mod rules;
@@ -15,14 +16,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::settle::Cause;
 use postrider_core::{
-    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Retention, Schedule,
+    Attempt, BreakerState, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Retention,
+    Schedule,
 };
 use tokio::time::Instant;
 
 use crate::{
-    Arrived, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
-    KeptDestination, Lease, Look, MAX_BATCH, NotificationRecord, Page, Pruned, Queue, QueueError,
-    Route, Settle, Slot, StateEntry, Stats, Sweep, millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued,
+    HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationRecord, Page,
+    Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried,
+    Trip, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -47,7 +50,8 @@ struct Tables {
     ended: Vec<i64>,
     pairs: HashMap<(i64, String), i64>,
     attempts: BTreeMap<i64, Vec<Attempt>>,
-    holds: HashMap<String, i64>,
+    holds: HashMap<String, Hold>,
+    breakers: BTreeMap<String, StoredBreaker>,
     destinations: BTreeMap<String, StoredDestination>,
     notes: BTreeMap<(String, String), Note>,
     versions: u64,
@@ -128,6 +132,25 @@ enum Lane {
 struct Held {
     host: HostId,
     claimed: i64,
+}
+
+/// A destination that is left alone.
+#[derive(Debug)]
+struct Hold {
+    since: i64,
+    until: i64,
+}
+
+/// A breaker that is not closed.
+#[derive(Debug)]
+struct StoredBreaker {
+    state: BreakerState,
+    reason: String,
+    since: i64,
+    next: i64,
+    trial: i64,
+    batch: u32,
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -229,7 +252,7 @@ impl Queue for MemoryQueue {
             if !named.insert(&slots.destination) {
                 continue;
             }
-            if tables.holds.get(&slots.destination).is_some_and(|until| *until > tables.now) {
+            if tables.is_held(&slots.destination) {
                 continue;
             }
             let room = MAX_BATCH.saturating_sub(ids.len());
@@ -291,16 +314,38 @@ impl Queue for MemoryQueue {
         Ok(cancelled)
     }
 
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        Ok(self.open()?.trip(trip))
+    }
+
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError> {
+        Ok(self.open()?.claim_trial(claim))
+    }
+
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        Ok(self.open()?.turn(turn))
+    }
+
+    async fn resume(&self, destination: &str) -> Result<bool, QueueError> {
+        Ok(self.open()?.lift(destination))
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
+        Ok(self.open()?.blocked())
+    }
+
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let tables = self.open()?;
         let named =
             tables.live().filter(|(_, d)| !d.waiting && destinations.contains(&d.destination));
         let due = named.map(|(_, d)| {
-            let held = tables.holds.get(&d.destination).copied().unwrap_or(d.due);
+            let held = tables.holds.get(&d.destination).map_or(d.due, |hold| hold.until);
             d.due.max(held)
         });
         let due = due.min().map(|due| millis::duration(due - tables.now));
-        Ok(Look { arrived: tables.notifications.values().any(StoredNotification::waits), due })
+        let arrived = tables.notifications.values().any(StoredNotification::waits);
+        let trial = tables.next_trial(destinations).map(millis::duration);
+        Ok(Look { arrived, due, trial })
     }
 
     async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {

@@ -69,7 +69,8 @@ impl Tables {
             let own: Vec<_> = free.iter().filter(|one| of(one)).collect();
             for lane in [Lane::Fresh, Lane::Retry] {
                 let due = own.iter().filter(|(_, d)| !d.waiting && d.lane == lane);
-                let mut due: Vec<_> = due.filter(|(_, d)| d.due <= self.now).collect();
+                let mut due: Vec<_> =
+                    due.filter(|(_, d)| bound.early || d.due <= self.now).collect();
                 due.sort_unstable_by_key(|(id, d)| (d.due, *id));
                 let seen = due.into_iter().take(usize::try_from(target::SWEPT).unwrap_or(0));
                 ids.extend(seen.filter(|(_, d)| d.since <= before).map(|(id, _)| *id));

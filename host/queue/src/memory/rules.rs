@@ -243,8 +243,7 @@ impl Tables {
                 delivery.come_back(now + millis::of(delay));
                 delivery.used += u32::from(counted);
                 if let Some(hold) = hold {
-                    let until = self.holds.entry(destination).or_insert(i64::MIN);
-                    *until = (*until).max(now + millis::of(hold));
+                    self.hold(&destination, now + millis::of(hold));
                 }
             }
         }

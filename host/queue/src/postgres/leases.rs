@@ -85,7 +85,7 @@ impl PostgresQueue {
 
     /// Reads what was just leased. A delivery whose notification cannot be read dies here: it would come back for
     /// ever.
-    async fn leased(&self, rows: &[PgRow]) -> Result<Vec<Lease>, QueueError> {
+    pub(super) async fn leased(&self, rows: &[PgRow]) -> Result<Vec<Lease>, QueueError> {
         let failed = |error: sqlx::Error| fault::describe(&error);
         let mut leases = Vec::with_capacity(rows.len());
         let mut unreadable = Vec::new();
@@ -114,6 +114,7 @@ impl PostgresQueue {
         let destinations: Vec<&str> =
             sweep.bounds.iter().map(|bound| bound.destination.as_str()).collect();
         let ages: Vec<i64> = sweep.bounds.iter().map(|bound| milliseconds(bound.max_age)).collect();
+        let early: Vec<bool> = sweep.bounds.iter().map(|bound| bound.early).collect();
         let limit = i64::from(sweep.limit).min(i64::try_from(MAX_BATCH).unwrap_or(i64::MAX));
         let query = || {
             sqlx::query(sql::CLAIM_OVERDUE)
@@ -124,6 +125,7 @@ impl PostgresQueue {
                 .bind(sweep.host.0)
                 .bind(milliseconds(sweep.lease))
                 .bind(LEASE_EXPIRED)
+                .bind(&early)
                 .fetch_all(&self.pool)
         };
         let rows = self.call(LONG_PATIENCE, Again::No, query).await?;
@@ -159,7 +161,7 @@ impl PostgresQueue {
             let query = sqlx::query_as(sql::LOOK).bind(destinations);
             query.bind(&fresh).bind(&retry).fetch_one(&self.pool)
         };
-        let (arrived, due): (bool, Option<i64>) =
+        let (arrived, due, trial): (bool, Option<i64>, Option<i64>) =
             self.call(LONG_PATIENCE, Again::Yes, query).await?;
         if due.is_some_and(|due| due <= 0) {
             // What only a look from the start saw, a claim from the mark would not.
@@ -167,7 +169,8 @@ impl PostgresQueue {
                 self.marks.look_again(name);
             }
         }
-        Ok(Look { arrived, due: due.map(crate::millis::duration) })
+        let after = crate::millis::duration;
+        Ok(Look { arrived, due: due.map(after), trial: trial.map(after) })
     }
 
     pub(super) async fn extend_held(

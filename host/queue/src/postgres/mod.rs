@@ -3,8 +3,9 @@
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
 //! - `intake`, `leases`, `settle`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
+//! - `breakers`: destinations that are left alone.
 //! - `chores`: retention, hosts and numbers.
-//! - `sql`, `chores_sql`: every statement.
+//! - `sql`, `breakers_sql`, `chores_sql`: every statement.
 //! - `doubt`: connections that no longer answer.
 //! - `watermark`: where claims begin to look.
 //! - `words`: telling other hosts of work, an option.
@@ -18,6 +19,10 @@
 //! *Invariant:* every statement ends within its patience, whatever the network does, and so does the whole of a call
 //! that somebody outside waits for.
 
+#[macro_use]
+mod sql;
+mod breakers;
+mod breakers_sql;
 mod chores;
 mod chores_sql;
 mod doubt;
@@ -30,7 +35,6 @@ mod order;
 mod rows;
 mod schema;
 mod settle;
-mod sql;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -57,9 +61,10 @@ pub(crate) use self::sql::OUTBOX;
 use self::watermark::Watermarks;
 use self::words::Words;
 use crate::{
-    Arrived, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
-    KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue, QueueError, Route,
-    Schema, Settle, Slot, StateEntry, Stats, Sweep, millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued,
+    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue,
+    QueueError, Route, Schema, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip,
+    millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -199,6 +204,27 @@ impl Queue for PostgresQueue {
 
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
         self.cancel_all(ids).await
+    }
+
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        self.trip_one(trip).await
+    }
+
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError> {
+        self.try_one(claim).await
+    }
+
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        self.turn_one(turn).await
+    }
+
+    async fn resume(&self, destination: &str) -> Result<bool, QueueError> {
+        self.resume_one(destination).await
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
+        self.rows(|| sqlx::query(breakers_sql::BLOCKED).fetch_all(&self.pool), breakers::blocked)
+            .await
     }
 
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {

@@ -242,22 +242,27 @@ macro_rules! record_lost {
 }
 
 /// $1: destinations in force, $2: their `max_age` in milliseconds, $3: limit, $4: how many of a lane to look at, $5:
-/// host, $6: lease in milliseconds, $7: reason of a lost attempt. What is past its expiry, and what is too old, whether
-/// or not it is due. What is not due has not reached its destination's `max_age`, but for what waits.
+/// host, $6: lease in milliseconds, $7: reason of a lost attempt, $8: whether what is not due
+/// counts, too. What is past its expiry, and what is too old, whether or not it is due. What is not due has not reached
+/// its destination's `max_age`, but for what waits.
 pub(super) const CLAIM_OVERDUE: &str = concat!(
     "WITH k AS MATERIALIZED (SELECT id FROM ( \
      SELECT * FROM (SELECT 0::bigint AS place, 0 AS part, expires AS at, id FROM deliveries \
        WHERE state = 0 AND expires IS NOT NULL AND expires <= now() \
        AND (owner IS NULL OR due <= now()) ORDER BY expires, id LIMIT $3) e \
      UNION ALL \
-     SELECT b.place, l.* FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY \
-       AS b(destination, age, place) CROSS JOIN LATERAL ( \
+     SELECT b.place, l.* FROM unnest($1::text[], $2::bigint[], $8::bool[]) WITH ORDINALITY \
+       AS b(destination, age, early, place) CROSS JOIN LATERAL ( \
        SELECT 1, due, id FROM (SELECT due, since, id FROM deliveries WHERE state = 0 \
-         AND destination = b.destination AND lane = 0 AND due <= now() AND NOT waiting \
+         AND destination = b.destination AND lane = 0 AND NOT waiting \
+         AND due <= CASE WHEN b.early THEN 'infinity' ELSE now() END \
+         AND (owner IS NULL OR due <= now()) \
          ORDER BY due, id LIMIT $4) q WHERE since <= now() - b.age * interval '1 millisecond' \
        UNION ALL \
        SELECT 2, due, id FROM (SELECT due, since, id FROM deliveries WHERE state = 0 \
-         AND destination = b.destination AND lane = 1 AND due <= now() AND NOT waiting \
+         AND destination = b.destination AND lane = 1 AND NOT waiting \
+         AND due <= CASE WHEN b.early THEN 'infinity' ELSE now() END \
+         AND (owner IS NULL OR due <= now()) \
          ORDER BY due, id LIMIT $4) q WHERE since <= now() - b.age * interval '1 millisecond' \
        UNION ALL \
        SELECT * FROM (SELECT 3, since, id FROM deliveries WHERE state = 0 AND waiting \
@@ -354,7 +359,8 @@ pub(super) const SETTLE: &str = concat!(
      INSERT INTO holds (destination, until) \
      SELECT destination, now() + max(hold) * interval '1 millisecond' FROM u \
      WHERE hold IS NOT NULL GROUP BY destination ORDER BY destination \
-     ON CONFLICT (destination) DO UPDATE SET until = greatest(holds.until, excluded.until)) \
+     ON CONFLICT (destination) DO UPDATE SET until = greatest(holds.until, excluded.until), \
+       since = CASE WHEN holds.until <= now() THEN now() ELSE holds.since END) \
      SELECT id, token, state, order_key, \
        CASE WHEN order_key IS NOT NULL THEN destination END AS destination FROM u"
 );
@@ -504,7 +510,13 @@ pub(super) const LOOK: &str = "SELECT \
        UNION ALL \
        (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = w.name \
          AND d.lane = 1 AND d.due >= w.retry_from AND d.due < 'infinity' AND NOT d.waiting \
-         ORDER BY d.due LIMIT 1)) l)";
+         ORDER BY d.due LIMIT 1)) l), \
+     (SELECT ceil(extract(epoch FROM min(greatest(b.next, now())) - now()) * 1000)::bigint \
+     FROM breakers b WHERE b.state < 4 AND b.destination = ANY ($1) AND (b.next > now() OR ( \
+       EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = b.destination \
+         AND d.lane = 0 AND d.due <= now() AND NOT d.waiting) \
+       OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = b.destination \
+         AND d.lane = 1 AND d.due <= now() AND NOT d.waiting))))";
 
 /// $1: count no further than this.
 pub(super) const SIZE: &str = "SELECT least($1, \

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use postrider_core::settle::{Cause, Settlement};
-use postrider_core::{DeliveryId, LeaseKey};
+use postrider_core::{DeliveryId, HostId, LeaseKey};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -48,14 +48,34 @@ pub(super) async fn claim(
     if expired {
         record_lost(connection, &ids, LEASE_EXPIRED, now).await?;
     }
+    lease_of(connection, &ids, (claim.host, claim.lease), now).await
+}
+
+/// Leases these, which are due, also where leases on them have expired.
+pub(super) async fn lease_due(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    by: (HostId, Duration),
+    now: i64,
+) -> Result<Vec<Lease>, sqlx::Error> {
+    record_lost(connection, ids, LEASE_EXPIRED, now).await?;
+    lease_of(connection, ids, by, now).await
+}
+
+async fn lease_of(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    (host, lease): (HostId, Duration),
+    now: i64,
+) -> Result<Vec<Lease>, sqlx::Error> {
     sqlx::query(sql::LEASE)
-        .bind(&ids)
+        .bind(ids)
         .bind(now)
-        .bind(claim.host.to_string())
-        .bind(now + millis::of(claim.lease))
+        .bind(host.to_string())
+        .bind(now + millis::of(lease))
         .execute(&mut *connection)
         .await?;
-    leased(connection, &ids, now).await
+    leased(connection, ids, now).await
 }
 
 /// A destination and the moment before which what is alive is too old, as [`sql::TOO_OLD`] takes them.
@@ -63,6 +83,7 @@ pub(super) async fn claim(
 struct Before<'a> {
     destination: &'a str,
     before: i64,
+    early: bool,
 }
 
 /// Leases what came too late: what is past its expiry, then what is too old.
@@ -77,6 +98,7 @@ pub(super) async fn claim_overdue(
     let bounds = sweep.bounds.iter().map(|bound| Before {
         destination: &bound.destination,
         before: now - millis::of(bound.max_age),
+        early: bound.early,
     });
     let too_old = sqlx::query_scalar(sql::TOO_OLD).bind(json(&bounds.collect::<Vec<_>>())?);
     let too_old = too_old.bind(now).bind(SWEPT).bind(limit);
@@ -285,7 +307,7 @@ pub(super) async fn settle(
         sqlx::query(sql::HAND_OVER).bind(&rows).bind(now).execute(&mut *connection).await?;
     }
     if settled.iter().any(|item| item.hold.is_some()) {
-        sqlx::query(sql::HOLD).bind(&rows).execute(&mut *connection).await?;
+        sqlx::query(sql::HOLD).bind(&rows).bind(now).execute(&mut *connection).await?;
     }
     let keys = ending_keys(connection, batch, &settled, &lost).await?;
     let settle = sqlx::query(sql::SETTLE).bind(&rows);

@@ -4,8 +4,9 @@
 //! - `writer`: the one task that writes, and merges what waits into one transaction.
 //! - `intake`, `leases`, `upkeep`: what it does for each request, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
+//! - `breakers`: destinations that are left alone.
 //! - `chores`: retention, hosts and numbers.
-//! - `sql`, `chores_sql`: every statement.
+//! - `sql`, `breakers_sql`, `chores_sql`: every statement.
 //! - `beside`: what another process does to the file while a daemon runs on it.
 //! - `rows`: from rows to types.
 //!
@@ -15,6 +16,8 @@
 //! *Invariant:* one daemon a database, kept by a lock on `<database>.lock`, and in it one connection that writes.
 
 mod beside;
+mod breakers;
+mod breakers_sql;
 mod chores;
 mod chores_sql;
 mod fault;
@@ -43,6 +46,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::beside::BackupError;
+use self::breakers::Guard;
 use self::chores::Chore;
 pub(crate) use self::intake::known_under;
 use self::leases::Extend;
@@ -52,9 +56,10 @@ pub(crate) use self::sql::OUTBOX;
 use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::{
-    Arrived, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
-    KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue, QueueError, Route,
-    Settle, Slot, StateEntry, Stats, Sweep, content_gone, millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued,
+    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue,
+    QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip,
+    content_gone, millis,
 };
 
 /// A queue in an SQLite file.
@@ -139,12 +144,37 @@ impl Queue for SqliteQueue {
         self.write(Request::Cancel, ids.to_vec()).await
     }
 
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        Ok(self.write(Request::Guard, Guard::Trip(trip.clone())).await?.changed)
+    }
+
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError> {
+        Ok(self.write(Request::Guard, Guard::Try(claim.clone())).await?.tried)
+    }
+
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        Ok(self.write(Request::Guard, Guard::Turn(turn.clone())).await?.changed)
+    }
+
+    async fn resume(&self, destination: &str) -> Result<bool, QueueError> {
+        let resume = Guard::Resume(destination.to_owned());
+        Ok(self.write(Request::Guard, resume).await?.changed)
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
+        let now = self.clock.now();
+        let rows = sqlx::query(breakers_sql::BLOCKED).bind(now).fetch_all(&self.readers).await;
+        read(rows, |row| breakers::blocked(row, now))
+    }
+
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let names = json(&destinations).map_err(|error| fault::describe(&error))?;
-        let look = sqlx::query_as(sql::LOOK).bind(names).fetch_one(&self.readers).await;
-        let (arrived, due): (bool, Option<i64>) = look.map_err(|error| fault::describe(&error))?;
-        let due = due.map(|due| millis::duration(due.saturating_sub(self.clock.now())));
-        Ok(Look { arrived, due })
+        let now = self.clock.now();
+        let look = sqlx::query_as(sql::LOOK).bind(names).bind(now).fetch_one(&self.readers).await;
+        let (arrived, due, trial): (bool, Option<i64>, Option<i64>) =
+            look.map_err(|error| fault::describe(&error))?;
+        let after = |at: i64| millis::duration(at.saturating_sub(now));
+        Ok(Look { arrived, due: due.map(after), trial: trial.map(after) })
     }
 
     async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {

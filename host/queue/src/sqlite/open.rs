@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection, Executor};
 
-use super::{chores_sql, schema, sql};
+use super::{breakers_sql, chores_sql, schema, sql};
 use crate::MAX_BATCH;
 
 /// How long a statement waits for a producer's transaction.
@@ -212,9 +212,11 @@ async fn recover(writer: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Er
         );
         tx.execute(sqlx::query(sql::SHIFT_DUE).bind(now).bind(back)).await?;
         tx.execute(sqlx::query(sql::SHIFT_HOLDS).bind(back)).await?;
+        tx.execute(sqlx::query(breakers_sql::SHIFT).bind(back)).await?;
     }
     // The lock proves that they are gone.
     tx.execute(sqlx::query(chores_sql::FORGET).bind(i64::MAX)).await?;
+    tx.execute(sqlx::query(breakers_sql::RECOVER).bind(now)).await?;
     let freed = tx.execute(sqlx::query(sql::RECOVER).bind(now)).await?.rows_affected();
     tx.commit().await?;
     if freed > 0 {

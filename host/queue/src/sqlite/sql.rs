@@ -14,6 +14,18 @@ macro_rules! held {
     };
 }
 
+/// ?1: names, ?2: now. When the first trial of one of them may begin.
+macro_rules! next_trial {
+    () => {
+        "SELECT min(max(b.next, ?2)) FROM breakers b \
+         WHERE b.state < 4 AND b.destination IN (SELECT value FROM json_each(?1)) AND (b.next > ?2 OR \
+           EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = b.destination \
+             AND d.lane = 0 AND d.due <= ?2 AND d.waiting = 0) \
+           OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = b.destination \
+             AND d.lane = 1 AND d.due <= ?2 AND d.waiting = 0))"
+    };
+}
+
 macro_rules! notification {
     () => {
         "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at"
@@ -202,18 +214,20 @@ pub(super) const EXPIRED: &str = "SELECT json_group_array(id) FROM ( \
 
 /// ?1: destinations and the moment before which what is alive is too old, ?2: now, ?3: how many of a lane to look
 /// at, ?4: limit. What is too old, as one JSON array. What is not due has not reached its destination's `max_age`, but
-/// for what waits.
+/// for what waits, and what is to end early.
 pub(super) const TOO_OLD: &str = "SELECT json_group_array(id) FROM ( \
      SELECT b.key AS place, 0 AS part, d.due AS at, d.id AS id FROM json_each(?1) AS b \
      CROSS JOIN deliveries d ON d.id IN (SELECT q.id FROM deliveries q WHERE q.state = 0 \
-       AND q.destination = b.value ->> 'destination' AND q.lane = 0 AND q.due <= ?2 \
-       AND q.waiting = 0 ORDER BY q.due, q.id LIMIT ?3) \
+       AND q.destination = b.value ->> 'destination' AND q.lane = 0 \
+       AND q.due <= iif(b.value ->> 'early', 9223372036854775807, ?2) \
+       AND (q.owner IS NULL OR q.due <= ?2) AND q.waiting = 0 ORDER BY q.due, q.id LIMIT ?3) \
      WHERE d.since <= b.value ->> 'before' \
      UNION ALL \
      SELECT b.key, 1, d.due, d.id FROM json_each(?1) AS b \
      CROSS JOIN deliveries d ON d.id IN (SELECT q.id FROM deliveries q WHERE q.state = 0 \
-       AND q.destination = b.value ->> 'destination' AND q.lane = 1 AND q.due <= ?2 \
-       AND q.waiting = 0 ORDER BY q.due, q.id LIMIT ?3) \
+       AND q.destination = b.value ->> 'destination' AND q.lane = 1 \
+       AND q.due <= iif(b.value ->> 'early', 9223372036854775807, ?2) \
+       AND (q.owner IS NULL OR q.due <= ?2) AND q.waiting = 0 ORDER BY q.due, q.id LIMIT ?3) \
      WHERE d.since <= b.value ->> 'before' \
      UNION ALL \
      SELECT b.key, 2, d.since, d.id FROM json_each(?1) AS b \
@@ -271,14 +285,15 @@ pub(super) const HAND_OVER: &str = concat!(
      GROUP BY d.notification, x.value ->> 'taker' ORDER BY min(x.key)"
 );
 
-/// ?1: settlements. Only with a hold among them, before [`SETTLE`].
+/// ?1: settlements, ?2: now. Only with a hold among them, before [`SETTLE`].
 pub(super) const HOLD: &str = concat!(
-    "INSERT INTO holds (destination, until) \
-     SELECT d.destination, max(x.value ->> 'hold') \
+    "INSERT INTO holds (destination, since, until) \
+     SELECT d.destination, ?2, max(x.value ->> 'hold') \
      FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
     held!(),
     " AND x.value ->> 'hold' IS NOT NULL GROUP BY d.destination \
-     ON CONFLICT (destination) DO UPDATE SET until = max(until, excluded.until)"
+     ON CONFLICT (destination) DO UPDATE SET since = iif(until <= ?2, ?2, coalesce(since, ?2)), \
+     until = max(until, excluded.until)"
 );
 
 /// ?1: settlements.
@@ -378,7 +393,8 @@ pub(super) const KEPT: &str =
 
 // ---- reading -------------------------------------------------------------------------------------------------
 
-/// ?1: names.
+/// ?1: names, ?2: now. Whether a producer's row waits, when the first delivery is due, and when the first trial of a
+/// breaker may begin.
 pub(super) const LOOK: &str = concat!(
     "SELECT \
      EXISTS (SELECT 1 FROM notifications n WHERE n.fanned_out_at IS NULL), \
@@ -395,7 +411,9 @@ pub(super) const LOOK: &str = concat!(
     never!(),
     " ORDER BY d.due LIMIT 1) AS due \
        FROM json_each(?1) AS x) \
-     WHERE due IS NOT NULL)"
+     WHERE due IS NOT NULL), ( ",
+    next_trial!(),
+    ")"
 );
 
 /// ?1: count no further than this.

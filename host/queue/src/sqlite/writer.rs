@@ -17,6 +17,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::breakers::{self, Guard, Guarded};
 use super::chores::Chore;
 use super::leases::Extend;
 use super::open::Clock;
@@ -55,6 +56,7 @@ pub(super) enum Request {
     Keep(Pending<Vec<KeptDestination>, ()>),
     BuryOrphans(Pending<Duration, u64>),
     Chore(Pending<Chore, Pruned>),
+    Guard(Pending<Guard, Guarded>),
     StateSet(Pending<SetNote, bool>),
     StateRemove(Pending<Slot, ()>),
     Close(oneshot::Sender<()>),
@@ -149,6 +151,7 @@ struct Round {
     keep: Vec<Pending<Vec<KeptDestination>, ()>>,
     bury_orphans: Vec<Pending<Duration, u64>>,
     chores: Vec<Pending<Chore, Pruned>>,
+    guards: Vec<Pending<Guard, Guarded>>,
     state_set: Vec<Pending<SetNote, bool>>,
     state_remove: Vec<Pending<Slot, ()>>,
 }
@@ -167,6 +170,7 @@ struct Answers {
     keep: Vec<()>,
     bury_orphans: Vec<u64>,
     chores: Vec<Pruned>,
+    guards: Vec<Guarded>,
     state_set: Vec<Result<bool, QueueError>>,
     state_remove: Vec<()>,
 }
@@ -206,6 +210,7 @@ impl Round {
             Request::Keep(pending) => self.keep.push(pending),
             Request::BuryOrphans(pending) => self.bury_orphans.push(pending),
             Request::Chore(pending) => self.chores.push(pending),
+            Request::Guard(pending) => self.guards.push(pending),
             Request::StateSet(pending) => self.state_set.push(pending),
             Request::StateRemove(pending) => self.state_remove.push(pending),
             Request::Close(closed) => {
@@ -251,6 +256,9 @@ impl Round {
         }
         for Pending { input, .. } in &self.state_remove {
             answers.state_remove.push(upkeep::state_remove(connection, input).await?);
+        }
+        for Pending { input, .. } in &self.guards {
+            answers.guards.push(breakers::run(connection, input, now).await?);
         }
         for Pending { input, .. } in &self.claim_overdue {
             answers.claim_overdue.push(leases::claim_overdue(connection, input, now).await?);
@@ -319,6 +327,7 @@ impl Round {
         reply(self.keep, answers.keep);
         reply(self.bury_orphans, answers.bury_orphans);
         reply(self.chores, answers.chores);
+        reply(self.guards, answers.guards);
         for (pending, answer) in self.state_set.into_iter().zip(answers.state_set) {
             drop(pending.reply.send(answer));
         }
@@ -337,6 +346,7 @@ impl Round {
         refuse(self.keep, error);
         refuse(self.bury_orphans, error);
         refuse(self.chores, error);
+        refuse(self.guards, error);
         refuse(self.state_set, error);
         refuse(self.state_remove, error);
     }
@@ -352,6 +362,7 @@ impl Round {
             .chain(self.keep.into_iter().map(Request::Keep))
             .chain(self.bury_orphans.into_iter().map(Request::BuryOrphans))
             .chain(self.chores.into_iter().map(Request::Chore))
+            .chain(self.guards.into_iter().map(Request::Guard))
             .chain(self.state_set.into_iter().map(Request::StateSet))
             .chain(self.state_remove.into_iter().map(Request::StateRemove))
             .chain(self.claim_overdue.into_iter().map(Request::ClaimOverdue))

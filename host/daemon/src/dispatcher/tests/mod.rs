@@ -1,5 +1,6 @@
 //! The dispatcher on a paused clock, over the queue in memory.
 
+mod breaker;
 mod idle;
 mod outage;
 mod schedule;

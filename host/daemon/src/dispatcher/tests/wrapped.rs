@@ -2,9 +2,9 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat, HostRecord,
-    KeptDestination, Look, NotificationRecord, Page, Pruned, Settle, Slot, StateEntry, Stats,
-    Sweep,
+    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat,
+    HostRecord, KeptDestination, Look, NotificationRecord, Page, Pruned, Settle, Slot, StateEntry,
+    Stats, Sweep, Tried, Trip,
 };
 
 use super::*;
@@ -34,6 +34,18 @@ pub(super) trait Between: Send + Sync + 'static {
     }
     async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
         self.behind().settle(batch).await
+    }
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        self.behind().trip(trip).await
+    }
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError> {
+        self.behind().claim_trial(claim).await
+    }
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        self.behind().turn(turn).await
+    }
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
+        self.behind().blocked().await
     }
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.behind().look(destinations).await
@@ -77,6 +89,21 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn cancel(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
         self.0.behind().cancel(ids).await
+    }
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        self.0.trip(trip).await
+    }
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError> {
+        self.0.claim_trial(claim).await
+    }
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        self.0.turn(turn).await
+    }
+    async fn resume(&self, destination: &str) -> Result<bool, QueueError> {
+        self.0.behind().resume(destination).await
+    }
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
+        self.0.blocked().await
     }
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.0.look(destinations).await

@@ -136,9 +136,9 @@ async fn sweeps_and_promotions_go_by_their_indexes() {
             ))
         };
         let overdue = explain(
-            "text[], bigint[], bigint, bigint, uuid, bigint, text",
+            "text[], bigint[], bigint, bigint, uuid, bigint, text, bool[]",
             sql::CLAIM_OVERDUE,
-            "ARRAY['d1'], ARRAY[60000], 100, 1000, gen_random_uuid(), 45000, 'x'",
+            "ARRAY['d1'], ARRAY[60000], 100, 1000, gen_random_uuid(), 45000, 'x', ARRAY[true]",
         );
         for index in ["deliveries_expiring", "deliveries_live", "deliveries_waiting"] {
             assert!(overdue.contains(index), "{index}: {overdue}");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use postrider_core::settle::{Cause, MAX_LOST, Settlement};
-use postrider_core::{LeaseKey, Policy};
-use postrider_queue::{Lease, Settle};
+use postrider_core::{BreakerState, LeaseKey, Policy, Turn};
+use postrider_queue::{BreakerTurn, Lease, Settle, TrialClaim, Tried, Trip};
 
 use super::trace::{Trace, What};
 
@@ -22,11 +22,24 @@ pub(super) struct Checker {
     pairs: BTreeMap<(u128, String), i64>,
     policies: BTreeMap<String, (Policy, Vec<String>)>,
     lease: i64,
+    /// Destinations whose breakers are not closed, and until when a trial runs.
+    shut: BTreeMap<String, Option<i64>>,
     pub(super) trace: Trace,
+}
+
+/// How a delivery was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Claim,
+    Trial,
+    /// To be settled, not to be sent.
+    Sweep,
 }
 
 /// One delivery.
 pub(super) struct Known {
+    /// How it was given out last.
+    way: Way,
     pub(super) token: i64,
     pub(super) attempts: u32,
     pub(super) ended: Option<Settlement>,
@@ -53,10 +66,11 @@ struct Holder {
 impl Checker {
     pub(super) fn new(policies: BTreeMap<String, (Policy, Vec<String>)>, lease: i64) -> Self {
         let trace = Trace::default();
-        Self { known: BTreeMap::new(), pairs: BTreeMap::new(), policies, lease, trace }
+        let (known, pairs, shut) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { known, pairs, policies, lease, shut, trace }
     }
 
-    pub(super) fn claimed(&mut self, host: usize, times: Times, lease: &Lease) {
+    pub(super) fn claimed(&mut self, host: usize, times: Times, lease: &Lease, way: Way) {
         let LeaseKey { id, token } = lease.key;
         self.trace.add(times.real, host, id.0, What::Claimed { token, attempt: lease.attempt });
         let fallback = || self.policies[&lease.destination].1.clone();
@@ -71,6 +85,7 @@ impl Checker {
         let pair = (lease.notification.id.0.as_u128(), lease.destination.clone());
         self.pairs.insert(pair, id.0);
         let known = self.known.entry(id.0).or_insert_with(|| Known {
+            way,
             token: 0,
             attempts: 0,
             ended: None,
@@ -106,11 +121,51 @@ impl Checker {
         if beside && broken.is_empty() {
             broken.push("two of one key were given out at once");
         }
+        if way == Way::Claim && self.shut.contains_key(&lease.destination) {
+            broken.push("something was given out behind an open breaker");
+        }
+        known.way = way;
         known.token = token;
         known.claims.insert(host, times.jumps);
         let expires = (times.database + self.lease, times.real + self.lease);
         known.holder = Some(Holder { host, expires, attempt: lease.attempt });
         self.trace.broken(id.0, broken);
+    }
+
+    /// A breaker opens, or is found gone.
+    pub(super) fn tripped(&mut self, trip: &Trip, changed: bool) {
+        if changed {
+            self.shut.insert(trip.destination.clone(), None);
+        }
+    }
+
+    pub(super) fn tried(&mut self, host: usize, times: Times, claim: &TrialClaim, tried: &Tried) {
+        let patience = i64::try_from(claim.patience.as_millis()).unwrap();
+        let until = Some(times.database + patience);
+        let broken = match self.shut.insert(claim.destination.clone(), until) {
+            None => Some("a closed breaker was tried"),
+            Some(Some(until)) if times.database < until => Some("two trials ran at once"),
+            Some(_) => None,
+        };
+        let most = if tried.trial.state == BreakerState::Probing { 1 } else { tried.trial.batch };
+        let too_many = tried.leases.len() > most as usize;
+        let too_many = too_many.then_some("a trial took more than its batch");
+        self.trace.broken(0, broken.into_iter().chain(too_many));
+        for lease in &tried.leases {
+            self.claimed(host, times, lease, Way::Trial);
+        }
+    }
+
+    pub(super) fn turned(&mut self, turn: &BreakerTurn, changed: bool) {
+        if changed && turn.turn == Turn::Close {
+            self.shut.remove(&turn.destination);
+        } else if changed {
+            self.shut.insert(turn.destination.clone(), None);
+        }
+    }
+
+    pub(super) fn resumed(&mut self, destination: &str) {
+        self.shut.remove(destination);
     }
 
     pub(super) fn extended(&mut self, host: usize, times: Times, key: LeaseKey, lost: bool) {
@@ -168,6 +223,11 @@ impl Checker {
             return;
         }
         let mut broken = Vec::new();
+        if known.way == Way::Sweep
+            && known.holder.as_ref().is_some_and(|h| h.host == host && h.attempt == attempt)
+        {
+            broken.push("what was swept was sent");
+        }
         match &known.holder {
             Some(holder) if holder.host == host => {
                 // It may be claimed more often than that: the claim that is to end it can be lost, too.
@@ -219,6 +279,7 @@ impl Known {
                 Cause::Expired => policy.max_age.as_secs() <= 600,
                 Cause::Lost => lost >= MAX_LOST && outcome.is_none(),
                 Cause::Orphaned => false,
+                Cause::Diverted => outcome.is_none() && !self.handover.is_empty(),
             },
             Settlement::Released => true,
         };

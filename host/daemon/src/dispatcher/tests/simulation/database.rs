@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use postrider_core::{DeliveryId, LeaseKey};
-use postrider_queue::{Enqueue, Enqueued, Settle, Sweep};
+use postrider_queue::{BreakerTurn, Enqueue, Enqueued, Settle, Sweep, Tried, Trip};
 
-use super::checker::{Checker, Times};
+use super::checker::{Checker, Times, Way};
 use super::dice::Dice;
 use super::trace::What;
 use super::*;
@@ -26,6 +26,8 @@ pub(super) enum Broken {
     SettlementsDropped,
     /// Notifications are acknowledged and not stored.
     EnqueuesDropped,
+    /// A breaker's opening is answered and not written.
+    TripsDropped,
 }
 
 pub(super) struct Database {
@@ -129,11 +131,12 @@ impl Database {
             Broken::Nothing
             | Broken::SettleIgnoresToken
             | Broken::SettlementsDropped
+            | Broken::TripsDropped
             | Broken::EnqueuesDropped => {}
         }
         let mut checker = self.checker.lock().unwrap();
         for lease in &leases {
-            checker.claimed(host, self.times(), lease);
+            checker.claimed(host, self.times(), lease, Way::Claim);
         }
         Ok(leases)
     }
@@ -146,7 +149,7 @@ impl Database {
         let leases = self.queue.claim_overdue(sweep).await?;
         let mut checker = self.checker.lock().unwrap();
         for lease in &leases {
-            checker.claimed(host, self.times(), lease);
+            checker.claimed(host, self.times(), lease, Way::Sweep);
         }
         Ok(leases)
     }
@@ -180,6 +183,7 @@ impl Database {
             | Broken::ClaimKeepsToken
             | Broken::OrderIgnored
             | Broken::LiveLeaseTwice
+            | Broken::TripsDropped
             | Broken::EnqueuesDropped => {}
         }
         let mut lost = self.queue.settle(written).await?;
@@ -191,6 +195,43 @@ impl Database {
             checker.settled(host, self.times(), item, lost.contains(&item.key));
         }
         Ok(lost)
+    }
+
+    pub(super) async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        let changed = match self.broken {
+            Broken::TripsDropped => true,
+            _ => self.queue.trip(trip).await?,
+        };
+        self.checker.lock().unwrap().tripped(trip, changed);
+        Ok(changed)
+    }
+
+    pub(super) async fn claim_trial(
+        &self,
+        host: usize,
+        claim: &TrialClaim,
+    ) -> Result<Option<Tried>, QueueError> {
+        let tried = self.queue.claim_trial(claim).await?;
+        if let Some(tried) = &tried {
+            self.checker.lock().unwrap().tried(host, self.times(), claim, tried);
+        }
+        Ok(tried)
+    }
+
+    pub(super) async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        let changed = self.queue.turn(turn).await?;
+        self.checker.lock().unwrap().turned(turn, changed);
+        Ok(changed)
+    }
+
+    /// A person resumes what is gone.
+    pub(super) async fn resume_gone(&self) {
+        for blocked in self.queue.blocked().await.unwrap() {
+            let gone = blocked.breaker.is_some_and(|breaker| breaker.next.is_none());
+            if gone && self.queue.resume(&blocked.destination).await.unwrap() {
+                self.checker.lock().unwrap().resumed(&blocked.destination);
+            }
+        }
     }
 
     fn newest(&self, id: DeliveryId) -> i64 {

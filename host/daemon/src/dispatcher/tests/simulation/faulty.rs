@@ -4,7 +4,9 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postrider_core::LeaseKey;
-use postrider_queue::{Arrived, Enqueue, Enqueued, Look, Settle, Sweep};
+use postrider_queue::{
+    Arrived, Blocked, BreakerTurn, Enqueue, Enqueued, Look, Settle, Sweep, Tried, Trip,
+};
 
 use super::database::Database;
 use super::*;
@@ -118,6 +120,18 @@ impl Between for Faulty {
     }
     async fn settle(&self, batch: Vec<Settle>) -> Result<Vec<LeaseKey>, QueueError> {
         self.call(self.database.settle(self.host, batch)).await
+    }
+    async fn trip(&self, trip: &Trip) -> Result<bool, QueueError> {
+        self.call(self.database.trip(trip)).await
+    }
+    async fn claim_trial(&self, claim: &TrialClaim) -> Result<Option<Tried>, QueueError> {
+        self.call(self.database.claim_trial(self.host, claim)).await
+    }
+    async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError> {
+        self.call(self.database.turn(turn)).await
+    }
+    async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
+        self.call(self.behind().blocked()).await
     }
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.call(self.behind().look(destinations)).await

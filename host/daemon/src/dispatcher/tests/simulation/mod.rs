@@ -119,3 +119,10 @@ fn the_checker_finds_notifications_that_are_acknowledged_and_dropped() {
     let report = found(Broken::EnqueuesDropped);
     assert!(report.starts_with("an acknowledged notification is not there"), "{report}");
 }
+
+#[test]
+fn the_checker_finds_what_is_given_out_behind_an_open_breaker() {
+    let wanted = "something was given out behind an open breaker";
+    let mut reports = (0..ENOUGH).filter_map(|seed| run(seed, Broken::TripsDropped).err());
+    assert!(reports.any(|report| report.starts_with(wanted)));
+}

@@ -19,10 +19,15 @@ use crate::dispatcher::tests::wrapped::Wrapped;
 pub(super) const DESTINATIONS: [(&str, &str); 4] = [
     (
         "three",
-        "fallback = ['last', 'single']\n\
-         policy = { attempts = 3, backoff = { initial = '1s', factor = 2.0, cap = '10s' } }",
+        "fallback = ['last', 'single']\nfallback_after = '30s'\n\
+         policy = { attempts = 3, backoff = { initial = '1s', factor = 2.0, cap = '10s' }, \
+         breaker = { failures = 2, wait = '1s', cap = '10s' } }",
     ),
-    ("single", "ordered_by = 'subject'\npolicy = { concurrency = 1, backoff = ['500ms', '2s'] }"),
+    (
+        "single",
+        "ordered_by = 'subject'\npolicy = { concurrency = 1, backoff = ['500ms', '2s'], \
+         breaker = { failures = 3, wait = '500ms' } }",
+    ),
     ("short", "policy = { concurrency = 8, max_age = '2m', backoff = ['1s', '30s'] }"),
     ("last", "match.type = 'never'\npolicy = { backoff = ['2s'], rate = '20/s' }"),
 ];
@@ -143,6 +148,7 @@ impl World {
             && start.elapsed() < LONGEST_END
             && !self.database.checker.lock().unwrap().trace.is_broken()
         {
+            self.database.resume_gone().await;
             sleep(Duration::from_secs(1)).await;
         }
         let hosts = std::mem::take(&mut *self.hosts.lock().unwrap());
