@@ -1,6 +1,7 @@
 //! The durable queue of postrider: one trait, one conformance suite, several stores.
 //!
 //! - [`Queue`]: what every store does, in the order of a delivery's life.
+//! - [`Access`]: tokens and the audit, kept beside it.
 //! - [`memory`]: the store of tests, and the model that the others are held against.
 //! - [`sqlite`]: the embedded store, one file, one writer.
 //! - [`postgres`]: the store for many hosts.
@@ -36,6 +37,7 @@ use postrider_core::{
     Schedule,
 };
 
+mod access;
 #[cfg(test)]
 mod agreement;
 mod breaker;
@@ -57,6 +59,7 @@ mod stats;
 mod target;
 
 pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
+pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
 pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};

@@ -16,11 +16,12 @@ use postrider_core::{
 use uuid::Uuid;
 
 use crate::{
-    Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Handover, Lease, Page, Queue, Settle,
-    Slots, Target,
+    Access, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Handover, Lease, Page, Queue,
+    Settle, Slots, Target,
 };
 
 pub(crate) mod breakers;
+pub(crate) mod access;
 pub(crate) mod hosts;
 pub(crate) mod intake;
 pub(crate) mod lanes;
@@ -195,6 +196,15 @@ macro_rules! conformance {
             numbers_are_not_given_twice
             a_handover_goes_as_a_whole
         }
+        conformance! { $make, access:
+            a_token_comes_back_as_it_was_kept
+            names_and_ids_of_tokens_are_given_once
+            a_token_expires_by_the_stores_clock
+            the_last_use_is_kept_to_the_minute
+            a_revoked_token_is_gone_and_its_name_free
+            the_audit_pages_from_the_newest
+            old_entries_of_the_audit_go_as_new_ones_come
+        }
         conformance! { $make, numbers:
             an_empty_store_counts_nothing
             rows_are_counted_by_state
@@ -224,6 +234,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// A store under test.
 pub(crate) struct Stage {
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) access: Arc<dyn Access>,
     pub(crate) stand: Arc<dyn Stand>,
 }
 

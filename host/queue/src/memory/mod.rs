@@ -4,6 +4,7 @@
 //! tokio's, so that a test with a paused runtime drives it.
 
 mod breakers;
+mod access;
 mod chores;
 mod order;
 mod rules;
@@ -56,9 +57,12 @@ struct Tables {
     notes: BTreeMap<(String, String), Note>,
     versions: u64,
     hosts: BTreeMap<uuid::Uuid, StoredHost>,
+    tokens: BTreeMap<String, access::StoredToken>,
+    audit: BTreeMap<i64, (i64, crate::AuditEntry)>,
     /// The last numbers given; none is given twice.
     last_notification: i64,
     last_delivery: i64,
+    last_audit: i64,
 }
 
 #[derive(Debug)]
@@ -509,7 +513,7 @@ mod tests {
 
     async fn stage() -> Stage {
         let queue = Arc::new(MemoryQueue::stopped(crate::conformance::EPOCH));
-        Stage { queue: Arc::clone(&queue) as Arc<dyn Queue>, stand: queue }
+        Stage { queue: queue.clone(), access: queue.clone(), stand: queue }
     }
 
     conformance!(stage);

@@ -4,8 +4,8 @@
 //! - `intake`, `leases`, `settle`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
 //! - `breakers`: destinations that are left alone.
-//! - `chores`: retention, hosts and numbers.
-//! - `sql`, `breakers_sql`, `chores_sql`: every statement.
+//! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
+//! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`: every statement.
 //! - `doubt`: connections that no longer answer.
 //! - `watermark`: where claims begin to look.
 //! - `words`: telling other hosts of work, an option.
@@ -21,6 +21,8 @@
 
 #[macro_use]
 mod sql;
+mod access;
+mod access_sql;
 mod breakers;
 mod breakers_sql;
 mod chores;

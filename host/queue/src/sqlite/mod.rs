@@ -5,8 +5,8 @@
 //! - `intake`, `leases`, `upkeep`: what it does for each request, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
 //! - `breakers`: destinations that are left alone.
-//! - `chores`: retention, hosts and numbers.
-//! - `sql`, `breakers_sql`, `chores_sql`: every statement.
+//! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
+//! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`: every statement.
 //! - `beside`: what another process does to the file while a daemon runs on it.
 //! - `rows`: from rows to types.
 //!
@@ -15,6 +15,8 @@
 //!
 //! *Invariant:* one daemon a database, kept by a lock on `<database>.lock`, and in it one connection that writes.
 
+mod access;
+mod access_sql;
 mod beside;
 mod breakers;
 mod breakers_sql;

@@ -22,7 +22,7 @@ use super::chores::Chore;
 use super::leases::Extend;
 use super::open::Clock;
 use super::upkeep::SetNote;
-use super::{chores, fault, intake, leases, sql, upkeep};
+use super::{access, chores, fault, intake, leases, sql, upkeep};
 use crate::{
     Claim, Enqueue, Enqueued, KeptDestination, Lease, Pruned, QueueError, Route, Settle, Slot,
     Sweep,
@@ -57,6 +57,7 @@ pub(super) enum Request {
     BuryOrphans(Pending<Duration, u64>),
     Chore(Pending<Chore, Pruned>),
     Guard(Pending<Guard, Guarded>),
+    Access(Pending<access::Write, bool>),
     StateSet(Pending<SetNote, bool>),
     StateRemove(Pending<Slot, ()>),
     Close(oneshot::Sender<()>),
@@ -152,6 +153,7 @@ struct Round {
     bury_orphans: Vec<Pending<Duration, u64>>,
     chores: Vec<Pending<Chore, Pruned>>,
     guards: Vec<Pending<Guard, Guarded>>,
+    access: Vec<Pending<access::Write, bool>>,
     state_set: Vec<Pending<SetNote, bool>>,
     state_remove: Vec<Pending<Slot, ()>>,
 }
@@ -171,6 +173,7 @@ struct Answers {
     bury_orphans: Vec<u64>,
     chores: Vec<Pruned>,
     guards: Vec<Guarded>,
+    access: Vec<bool>,
     state_set: Vec<Result<bool, QueueError>>,
     state_remove: Vec<()>,
 }
@@ -211,6 +214,7 @@ impl Round {
             Request::BuryOrphans(pending) => self.bury_orphans.push(pending),
             Request::Chore(pending) => self.chores.push(pending),
             Request::Guard(pending) => self.guards.push(pending),
+            Request::Access(pending) => self.access.push(pending),
             Request::StateSet(pending) => self.state_set.push(pending),
             Request::StateRemove(pending) => self.state_remove.push(pending),
             Request::Close(closed) => {
@@ -250,6 +254,9 @@ impl Round {
         }
         for Pending { input, .. } in &self.chores {
             answers.chores.push(chores::run(connection, input, now).await?);
+        }
+        for Pending { input, .. } in &self.access {
+            answers.access.push(access::run(connection, input, now).await?);
         }
         for Pending { input, .. } in &self.state_set {
             answers.state_set.push(upkeep::state_set(connection, input, now).await?);
@@ -328,6 +335,7 @@ impl Round {
         reply(self.bury_orphans, answers.bury_orphans);
         reply(self.chores, answers.chores);
         reply(self.guards, answers.guards);
+        reply(self.access, answers.access);
         for (pending, answer) in self.state_set.into_iter().zip(answers.state_set) {
             drop(pending.reply.send(answer));
         }
@@ -347,6 +355,7 @@ impl Round {
         refuse(self.bury_orphans, error);
         refuse(self.chores, error);
         refuse(self.guards, error);
+        refuse(self.access, error);
         refuse(self.state_set, error);
         refuse(self.state_remove, error);
     }
@@ -363,6 +372,7 @@ impl Round {
             .chain(self.bury_orphans.into_iter().map(Request::BuryOrphans))
             .chain(self.chores.into_iter().map(Request::Chore))
             .chain(self.guards.into_iter().map(Request::Guard))
+            .chain(self.access.into_iter().map(Request::Access))
             .chain(self.state_set.into_iter().map(Request::StateSet))
             .chain(self.state_remove.into_iter().map(Request::StateRemove))
             .chain(self.claim_overdue.into_iter().map(Request::ClaimOverdue))

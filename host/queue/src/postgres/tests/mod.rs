@@ -110,7 +110,7 @@ impl PostgresStand {
 
     async fn stage(self, options: PostgresOptions) -> Option<Stage> {
         let queue = Arc::new(self.open(options).await);
-        Some(Stage { queue, stand: Arc::new(self) })
+        Some(Stage { queue: queue.clone(), access: queue, stand: Arc::new(self) })
     }
 }
 

@@ -73,7 +73,7 @@ impl SqliteStand {
 async fn stage() -> Stage {
     let stand = Arc::new(SqliteStand::new());
     let queue = Arc::new(stand.open().await.unwrap());
-    Stage { queue, stand }
+    Stage { queue: queue.clone(), access: queue, stand }
 }
 
 /// What another program has: a connection of its own, with SQLite's defaults.
