@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
 use jiff::Timestamp;
 use postrider_core::HostId;
 use postrider_queue::{
-    HostBeat, PostgresOptions, PostgresQueue, Queue, QueueError, SqliteOptions, SqliteQueue,
+    Access, HostBeat, PostgresOptions, PostgresQueue, Queue, QueueError, SqliteOptions,
+    SqliteQueue, TokenRecord,
 };
 use postrider_sandbox::{CompilerConfig, Sandbox, SandboxConfig};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::api::auth::audit::Audit;
+use crate::api::auth::doorman::Doorman;
+use crate::api::auth::session::{self, Sessions};
 use crate::api::gate::Gate;
 use crate::api::{self, Api};
 use crate::config::{Config, Database};
 use crate::dispatcher::{Dispatcher, Options, Waker};
+use crate::listen::bound::Bound;
+use crate::listen::serve::Server;
+use crate::listen::tls::Certificate;
 use crate::notifier::QueueState;
 use crate::plugins::kept::KeptModules;
 use crate::plugins::reload::{Memory, Reloader};
@@ -34,8 +39,6 @@ use crate::signals::notices::Teller;
 use crate::upkeep::admission::{Admission, Limits};
 use crate::upkeep::{heart, pruner};
 
-/// Longest wait for open API connections at the end; nothing unanswered is accepted.
-const API_GRACE: Duration = Duration::from_secs(2);
 /// Longest wait for the first look at the plugins directory when the last run knew all that it makes: what is accepted
 /// meanwhile waits for its destination.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
@@ -52,24 +55,48 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let host = HostId(new_identity());
     create_directory(&config.data_dir)?;
     create_directory(&config.plugins_dir)?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {}; is another postrider running? choose another --listen",
-            config.listen
-        )
-    })?;
-    let address = listener.local_addr()?;
+    let certificate = config.tls.clone().map(Certificate::open).transpose()?;
+    let bound = Bound::open(&config.listen, certificate.is_some())?;
+    let told_urls = bound.iter().map(|bound| bound.url.clone()).collect::<Vec<_>>().join(", ");
+    let addresses: Vec<std::net::SocketAddr> = bound.iter().filter_map(Bound::address).collect();
+    let remote = bound
+        .iter()
+        .find(|bound| bound.is_remote() || (config.require_token && bound.address().is_some()));
+    let remote = remote.map(|bound| bound.url.clone());
+    let plain = plain(&bound);
     // From now on callers are told to come back, rather than refused.
     let gate = Gate::default();
-    let mut serving = tokio::spawn(serve_api(listener, gate.router(), stop.clone()));
-    let queue = tokio::select! {
+    let server = Server {
+        router: gate.router(),
+        tls: certificate.as_ref().map(|c| c.config()).transpose()?.map(Into::into),
+        require_token: config.require_token,
+        stop: stop.clone(),
+    };
+    let mut serving = tokio::spawn(server.run(bound));
+    if let Some(certificate) = certificate {
+        tokio::spawn(certificate.watch(stop.clone()));
+    }
+    let (queue, access) = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         opened = open_queue(&config, host, &gate) => opened?,
     };
+    if let Some(url) = remote {
+        let tokens = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            tokens = tokens(&*access, &gate) => tokens?,
+        };
+        check_tokens(&url, &tokens)?;
+    }
+    for url in plain {
+        tracing::warn!(
+            listener = url,
+            "tokens go over {url} in the clear; listen on https://IP:PORT, or put a proxy that encrypts before it"
+        );
+    }
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: config.data_dir.join("cache"),
         instances: postrider_sandbox::sandbox::DEFAULT_INSTANCES,
-        own: vec![address],
+        own: addresses,
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         compiler: CompilerConfig::default(),
     })?;
@@ -131,10 +158,15 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         new_id,
     };
     let telling = tokio::spawn(signals.clone().tell_all(teller, stop.clone()));
-    let told = told(host, address.to_string());
+    let told = told(host, told_urls.clone());
     let beating = tokio::spawn(heart::run(queue.clone(), registry.clone(), told, stop.clone()));
+    let key = session::key(&config.data_dir.join("session.key"), rand::random())?;
     let api = Api {
         queue: queue.clone(),
+        access: access.clone(),
+        audit: Audit::new(access.clone()),
+        doorman: Doorman::new(access, Sessions::new(key, now)),
+        hosts: config.hosts.clone().into(),
         registry,
         waker,
         signals,
@@ -146,7 +178,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         new_id,
     };
     gate.open(api::router(api));
-    tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at http://{address}");
+    tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
 
     // None of them ends by itself: one that does takes the daemon with it, rather than leave half of one.
     let early = tokio::select! {
@@ -198,29 +230,51 @@ fn told(id: HostId, listen: String) -> HostBeat {
     HostBeat { id, name: heart::machine(), version, listen, destinations: Vec::new() }
 }
 
-async fn serve_api(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<()> {
-    let stopping = stop.clone();
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stopping.cancelled().await });
-    tokio::select! {
-        served = serving.into_future() => served.context("the API stopped"),
-        // A client that keeps its connection open must not keep the daemon.
-        () = async { stop.cancelled().await; sleep(API_GRACE).await } => Ok(()),
+/// The listeners that others reach without encryption.
+fn plain(bound: &[Bound]) -> Vec<String> {
+    let plain = bound.iter().filter(|bound| bound.is_remote() && bound.is_plain());
+    plain.map(|bound| bound.url.clone()).collect()
+}
+
+/// All tokens, as soon as the database is there.
+async fn tokens(access: &dyn Access, gate: &Gate) -> Result<Vec<TokenRecord>> {
+    let mut patience = Patience::new(gate);
+    loop {
+        match access.tokens().await {
+            Ok(tokens) => return Ok(tokens),
+            Err(QueueError::Unavailable(reason)) => patience.wait(&reason).await,
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
-async fn open_queue(config: &Config, host: HostId, gate: &Gate) -> Result<Arc<dyn Queue>> {
+/// Refuses to stand open where nobody could come in.
+fn check_tokens(url: &str, tokens: &[TokenRecord]) -> Result<()> {
+    anyhow::ensure!(
+        tokens.iter().any(|token| !token.expired),
+        "{url} can be reached from other machines or asks for tokens, and there is none; make one with \
+         `postrider token create NAME --scope admin`, or listen on 127.0.0.1"
+    );
+    Ok(())
+}
+
+/// One store, for both of its uses.
+type Opened = (Arc<dyn Queue>, Arc<dyn Access>);
+
+async fn open_queue(config: &Config, host: HostId, gate: &Gate) -> Result<Opened> {
     match &config.database {
         Database::Sqlite(path) => {
             if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
                 create_directory(directory)?;
             }
-            Ok(Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?))
+            let queue = Arc::new(SqliteQueue::open(path, SqliteOptions::default()).await?);
+            Ok((queue.clone(), queue))
         }
         Database::Postgres(url) => {
             let listen_notify = config.listen_notify.then_some(host);
             let options = PostgresOptions { listen_notify, ..PostgresOptions::default() };
-            Ok(Arc::new(open_postgres(url, options, gate).await?))
+            let queue = Arc::new(open_postgres(url, options, gate).await?);
+            Ok((queue.clone(), queue))
         }
     }
 }

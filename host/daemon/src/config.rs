@@ -1,17 +1,19 @@
 //! The daemon's settings: a TOML file, then `POSTRIDER_…` environment variables, then flags. The later wins, and an
 //! error names the source of the value that it refuses.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postrider_core::{Retention, suggest, units};
 use serde::Deserialize;
 
+use crate::listen::address::Listen;
+use crate::listen::tls::Files;
+
 /// Prefix of the environment variables that are settings.
 const PREFIX: &str = "POSTRIDER_";
 /// Variables with our prefix that are no settings of the daemon: where the commands find it, and the file itself.
-const OTHER_VARIABLES: [&str; 2] = ["POSTRIDER_URL", "POSTRIDER_CONFIG"];
+const OTHER_VARIABLES: [&str; 3] = ["POSTRIDER_URL", "POSTRIDER_TOKEN", "POSTRIDER_CONFIG"];
 
 /// Everything that the daemon can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,14 @@ pub struct Config {
     pub database: Database,
     /// Whether hosts on PostgreSQL tell each other of work by `NOTIFY`, besides polling.
     pub listen_notify: bool,
-    pub listen: SocketAddr,
+    /// At least one.
+    pub listen: Vec<Listen>,
+    /// Whether callers on this machine need a token, too.
+    pub require_token: bool,
+    /// Names by which callers know this daemon, besides those of this machine.
+    pub hosts: Vec<String>,
+    /// What `https://` listeners encrypt with.
+    pub tls: Option<Files>,
     pub log_format: LogFormat,
     /// `tracing-subscriber` filter, such as `info` or `postrider=debug`.
     pub log_level: String,
@@ -90,6 +99,10 @@ struct Layer {
     database: Option<Value>,
     listen_notify: Option<Value>,
     listen: Option<Value>,
+    require_token: Option<Value>,
+    hosts: Option<Value>,
+    tls_cert: Option<Value>,
+    tls_key: Option<Value>,
     log_format: Option<Value>,
     log_level: Option<Value>,
     grace: Option<Value>,
@@ -120,12 +133,16 @@ enum Value {
     Switch(bool),
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 20] = [
     "data_dir",
     "plugins_dir",
     "database",
     "listen_notify",
     "listen",
+    "require_token",
+    "hosts",
+    "tls_cert",
+    "tls_key",
     "log_format",
     "log_level",
     "grace",
@@ -151,7 +168,13 @@ impl Config {
         }
         config.environment(environment)?;
         config.flags(flags)?;
+        config.check_tls()?;
         Ok(config.finish())
+    }
+
+    /// Where commands on this machine find the daemon.
+    pub fn url(&self) -> String {
+        self.listen.first().map(Listen::url).unwrap_or_default()
     }
 }
 
@@ -161,7 +184,11 @@ struct Draft {
     plugins_dir: Option<PathBuf>,
     database: Option<Database>,
     listen_notify: Option<bool>,
-    listen: Option<SocketAddr>,
+    listen: Option<Vec<Listen>>,
+    require_token: Option<bool>,
+    hosts: Vec<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     log_format: Option<LogFormat>,
     log_level: Option<String>,
     grace: Option<Duration>,
@@ -187,6 +214,10 @@ impl Draft {
             layer.database,
             layer.listen_notify,
             layer.listen,
+            layer.require_token,
+            layer.hosts,
+            layer.tls_cert,
+            layer.tls_key,
             layer.log_format,
             layer.log_level,
             layer.grace,
@@ -257,7 +288,11 @@ impl Draft {
             "plugins_dir" => self.plugins_dir = Some(directory(value)?),
             "database" => self.database = Some(Database::parse(value)?),
             "listen_notify" => self.listen_notify = Some(switch(value)?),
-            "listen" => self.listen = Some(listen(value)?),
+            "listen" => self.listen = Some(Listen::parse_all(value)?),
+            "require_token" => self.require_token = Some(switch(value)?),
+            "hosts" => self.hosts = hosts(value)?,
+            "tls_cert" => self.tls_cert = Some(file(value)?),
+            "tls_key" => self.tls_key = Some(file(value)?),
             "log_format" => self.log_format = Some(LogFormat::parse(value)?),
             "log_level" => self.log_level = Some(level(value)?),
             "grace" => self.grace = Some(units::parse_span(value)?),
@@ -274,6 +309,23 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether what encrypts is there, and is used.
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let refuse = |place: &str, problem: &str| {
+            Err(ConfigError { place: place.to_owned(), problem: problem.to_owned() })
+        };
+        let encrypts = |listen: &Listen| matches!(listen, Listen::Tcp { tls: true, .. });
+        let encrypts = self.listen.iter().flatten().any(encrypts);
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => refuse("tls_key", "is missing: tls_cert needs its private key"),
+            (None, Some(_)) => refuse("tls_cert", "is missing: tls_key needs its certificate"),
+            (None, None) if encrypts => {
+                refuse("listen", "https:// takes a certificate: set tls_cert and tls_key")
+            }
+            (None, None) | (Some(_), Some(_)) => Ok(()),
+        }
+    }
+
     fn finish(self) -> Config {
         let data_dir = self.data_dir.unwrap_or_else(|| "data".into());
         Config {
@@ -283,7 +335,13 @@ impl Draft {
                 .unwrap_or_else(|| Database::Sqlite(data_dir.join("postrider.db"))),
             data_dir,
             listen_notify: self.listen_notify.unwrap_or(false),
-            listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7411))),
+            listen: self.listen.unwrap_or_else(default_listen),
+            require_token: self.require_token.unwrap_or(false),
+            hosts: self.hosts,
+            tls: self
+                .tls_cert
+                .zip(self.tls_key)
+                .map(|(certificate, key)| Files { certificate, key }),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             log_level: self.log_level.unwrap_or_else(|| "info".to_owned()),
             grace: self.grace.unwrap_or(Duration::from_secs(20)),
@@ -372,18 +430,24 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("is empty; write a directory".to_owned()) } else { Ok(text.into()) }
 }
 
-/// An address to listen on. Until there are tokens, only this machine may talk to the daemon.
-fn listen(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_any| {
-        format!("\"{text}\" is not an address to listen on; write IP:PORT, such as 127.0.0.1:7411")
-    })?;
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{address} can be reached from other machines, and this version has no tokens to keep them out; \
-             listen on 127.0.0.1 and put a proxy that authenticates before it"
-        ));
-    }
-    Ok(address)
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("is empty; write a file".to_owned()) } else { Ok(text.into()) }
+}
+
+fn default_listen() -> Vec<Listen> {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 7411));
+    vec![Listen::Tcp { address, tls: false }]
+}
+
+/// Names of hosts, with commas between.
+fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| match name.contains(['/', ' ', '@']) || name.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok() && !name.starts_with('[')) {
+            true => Err(format!("\"{}\" is no name of a host; write it without scheme and port, such as notify.example.com", name.escape_debug())),
+            false => Ok(name.to_owned()),
+        })
+        .collect()
 }
 
 fn switch(text: &str) -> Result<bool, String> {
@@ -459,7 +523,7 @@ mod tests {
         let config = Config::load(&Flags::default(), &[]).unwrap();
         assert_eq!(config.plugins_dir, Path::new("data/plugins"));
         assert_eq!(config.database, Database::Sqlite("data/postrider.db".into()));
-        assert_eq!(config.listen.to_string(), "127.0.0.1:7411");
+        assert_eq!(config.listen, Listen::parse_all("127.0.0.1:7411").unwrap());
     }
 
     #[test]
@@ -468,7 +532,7 @@ mod tests {
         flags.listen = Some("127.0.0.1:3".into());
         let variables = env(&[("POSTRIDER_LISTEN", "127.0.0.1:2"), ("POSTRIDER_DATA_DIR", "env")]);
         let config = Config::load(&flags, &variables).unwrap();
-        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.listen, Listen::parse_all("127.0.0.1:3").unwrap());
         assert_eq!(config.data_dir, Path::new("env"));
         assert_eq!(config.grace, Duration::from_secs(1));
     }
@@ -539,9 +603,27 @@ mod tests {
     }
 
     #[test]
-    fn other_machines_are_kept_out() {
-        let flags = Flags { listen: Some("0.0.0.0:7411".into()), ..Flags::default() };
-        assert!(refused(&flags, &[]).contains("can be reached from other machines"));
+    fn https_takes_a_certificate_and_its_key() {
+        let at = |listen: &str| Flags { listen: Some(listen.into()), ..Flags::default() };
+        let https = at("https://0.0.0.0:7411");
+        assert!(refused(&https, &[]).contains("set tls_cert and tls_key"));
+        let error = refused(&https, &[("POSTRIDER_TLS_CERT", "cert.pem")]);
+        assert!(error.starts_with("tls_key: is missing"), "{error}");
+        let both = env(&[("POSTRIDER_TLS_CERT", "cert.pem"), ("POSTRIDER_TLS_KEY", "key.pem")]);
+        let files = Files { certificate: "cert.pem".into(), key: "key.pem".into() };
+        assert_eq!(Config::load(&https, &both).unwrap().tls, Some(files));
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        let (_dir, flags) = file("hosts = 'a.example, b.example'\nrequire_token = true");
+        let config = Config::load(&flags, &[]).unwrap();
+        assert_eq!(config.hosts, ["a.example", "b.example"]);
+        assert!(config.require_token);
+        let (_dir, flags) = file("hosts = 'https://a.example'");
+        assert!(refused(&flags, &[]).contains("without scheme and port"));
+        let (_dir, flags) = file("hosts = 'a.example:443'");
+        assert!(refused(&flags, &[]).contains("without scheme and port"));
     }
 
     #[test]

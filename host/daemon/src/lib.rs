@@ -1,6 +1,7 @@
 //! The daemon of postrider, as a library; `main.rs` is thin.
 //!
 //! - [`app`]: opens everything, serves, closes.
+//! - [`listen`]: where callers come in.
 //! - [`api`]: the HTTP API.
 //! - [`config`]: settings from file, environment and flags.
 //! - [`registry`]: plugins and destinations in force.
@@ -17,6 +18,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dispatcher;
+pub mod listen;
 pub mod logs;
 pub mod notifier;
 pub mod plugins;

@@ -58,8 +58,8 @@ pub mod sqlite;
 mod stats;
 mod target;
 
-pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
 pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
+pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
 pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};

@@ -2,6 +2,7 @@
 //!
 //! - `way`: one notification, all the way; fallbacks; the commands.
 //! - `breaker`: a destination that fails, and comes back; one that is gone.
+//! - `access`: tokens, sockets, encryption, the audit; clients that are slow, large or forged.
 //! - `compiling`: a module that takes ages to compile, and its compiler's end.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
@@ -26,6 +27,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod access;
 mod bad_database;
 mod books;
 mod breaker;

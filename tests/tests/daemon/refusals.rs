@@ -26,7 +26,7 @@ async fn bad_settings_are_refused_in_one_line() {
         ),
         (&["--config", "none.toml"], "none.toml: cannot be read"),
         (&["--listen", "localhost"], "--listen: \"localhost\" is not an address to listen on"),
-        (&["--listen", "0.0.0.0:7411"], "can be reached from other machines"),
+        (&["--listen", "0.0.0.0:0"], "can be reached from other machines"),
         (&["--listen", &port], "is another postrider running? choose another --listen"),
         (&["--data-dir", "file/below"], "cannot create the directory file/below"),
         (

@@ -9,6 +9,7 @@ use postrider_queue::{DeliveryFilter, MAX_BATCH, Page, QueueError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::auth::caller::Caller;
 use super::extract::Named;
 use super::notifications::read;
 use super::problem::Problem;
@@ -41,27 +42,51 @@ struct Chosen {
 }
 
 /// `POST /v1/deliveries/{id}/redeliver`: revives a dead or cancelled one, and makes a pending one due now.
-pub async fn redeliver(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
-    Action::Redeliver.on_one(&api, &id).await
+pub async fn redeliver(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(id): Named,
+) -> Result<Json<Value>, Problem> {
+    Action::Redeliver.on_one(&api, &caller, &id).await
 }
 
 /// `POST /v1/deliveries/{id}/cancel`: ends one that is pending or being sent.
-pub async fn cancel(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
-    Action::Cancel.on_one(&api, &id).await
+pub async fn cancel(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(id): Named,
+) -> Result<Json<Value>, Problem> {
+    Action::Cancel.on_one(&api, &caller, &id).await
 }
 
 /// `POST /v1/deliveries/redeliver`.
-pub async fn redeliver_many(State(api): State<Api>, body: Body) -> Result<Json<Value>, Problem> {
-    Action::Redeliver.on_many(&api, body).await
+pub async fn redeliver_many(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    Action::Redeliver.on_many(&api, &caller, body).await
 }
 
 /// `POST /v1/deliveries/cancel`.
-pub async fn cancel_many(State(api): State<Api>, body: Body) -> Result<Json<Value>, Problem> {
-    Action::Cancel.on_many(&api, body).await
+pub async fn cancel_many(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    Action::Cancel.on_many(&api, &caller, body).await
 }
 
 impl Action {
-    async fn on_one(self, api: &Api, id: &str) -> Result<Json<Value>, Problem> {
+    /// As the audit has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Redeliver => "delivery.redeliver",
+            Self::Cancel => "delivery.cancel",
+        }
+    }
+
+    async fn on_one(self, api: &Api, caller: &Caller, id: &str) -> Result<Json<Value>, Problem> {
         let before = deliveries::find(api, id).await?;
         if self.on(api, &[before.id]).await? == 0 {
             let state = before.state.name();
@@ -73,11 +98,13 @@ impl Action {
             };
             return Err(Problem::new(StatusCode::CONFLICT, detail));
         }
+        let details = json!({"destination": before.destination, "was": before.state.name()});
+        api.audit.record(&caller.actor, self.name(), &format!("delivery {id}"), details).await?;
         let after = deliveries::find(api, id).await?;
         Ok(Json(deliveries::with_attempts(api, &after).await?))
     }
 
-    async fn on_many(self, api: &Api, body: Body) -> Result<Json<Value>, Problem> {
+    async fn on_many(self, api: &Api, caller: &Caller, body: Body) -> Result<Json<Value>, Problem> {
         let chosen = parse(&read(body, api.max_body).await?)?;
         let (filter, limit) = self.filter(&chosen)?;
         let found = api.queue.deliveries(&filter).await?;
@@ -87,6 +114,16 @@ impl Action {
         let (mut done, mut gone) = (0, 0);
         if !chosen.dry_run {
             (done, gone) = self.on_each(api, &ids).await?;
+            let first = ids.last().map(|id| id.0);
+            let details = json!({
+                "state": filter.state.map(|state| state.name()),
+                "destination": filter.destination,
+                "ids": {"from": first, "to": ids.first().map(|id| id.0)},
+                "done": done,
+            });
+            if done > 0 {
+                api.audit.record(&caller.actor, self.name(), "deliveries", details).await?;
+            }
         }
         Ok(Json(json!({"found": ids.len(), "done": done, "gone": gone, "next": next})))
     }

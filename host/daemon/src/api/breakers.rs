@@ -6,11 +6,16 @@ use postrider_queue::Blocked;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::auth::caller::Caller;
 use super::extract::Named;
 use super::problem::Problem;
 
 /// `POST /v1/destinations/{name}/resume`: closes its breaker and ends its hold. Doing it twice is no error.
-pub async fn resume(State(api): State<Api>, Named(name): Named) -> Result<Json<Value>, Problem> {
+pub async fn resume(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(name): Named,
+) -> Result<Json<Value>, Problem> {
     if api.registry.load().destination(&name).is_none() {
         let detail =
             format!("there is no destination \"{name}\"; `GET /v1/destinations` lists them");
@@ -18,7 +23,8 @@ pub async fn resume(State(api): State<Api>, Named(name): Named) -> Result<Json<V
     }
     let resumed = api.queue.resume(&name).await?;
     if resumed {
-        tracing::info!(destination = name, "resumed by hand");
+        let subject = format!("destination {name}");
+        api.audit.record(&caller.actor, "destination.resume", &subject, json!({})).await?;
     }
     api.waker.wake();
     Ok(Json(json!({"name": name, "resumed": resumed})))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use postrider_core::{Retention, suggest, units};
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Api;
+use super::auth::caller::Caller;
+use super::notifications::read;
 use super::problem::Problem;
 use crate::upkeep::pruner::add;
 
@@ -45,7 +47,12 @@ struct Wanted {
 }
 
 /// `POST /v1/db/prune`: does chunks for a while.
-pub async fn prune(State(api): State<Api>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub async fn prune(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let body = read(body, api.max_body).await?;
     let wanted: Wanted = match body.is_empty() {
         true => Wanted::default(),
         false => serde_json::from_slice(&body).map_err(|error| {
@@ -63,7 +70,11 @@ pub async fn prune(State(api): State<Api>, body: Bytes) -> Result<Json<Value>, P
     loop {
         sum = add(sum, api.queue.prune(&retention, sum.next).await?);
         if sum.next.is_none() || began.elapsed() >= PRUNE_FOR {
-            return Ok(Json(pruned_value(&sum)));
+            let pruned = pruned_value(&sum);
+            if sum != (Pruned { next: sum.next, ..Pruned::default() }) {
+                api.audit.record(&caller.actor, "db.prune", &api.database, pruned.clone()).await?;
+            }
+            return Ok(Json(pruned));
         }
         tokio::task::yield_now().await;
     }

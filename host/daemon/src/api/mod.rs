@@ -8,12 +8,14 @@
 //! - [`actions`]: redeliver and cancel.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
+//! - [`auth`]: who calls, what they may, and what they changed.
 //! - [`gate`]: before there is anything to answer with.
 //! - [`guard`]: web pages are kept out.
 //! - [`problem`]: errors as `application/problem+json`.
 //! - [`view`]: the JSON of what is stored.
 
 pub mod actions;
+pub mod auth;
 pub mod breakers;
 pub mod db;
 pub mod deliveries;
@@ -29,23 +31,31 @@ pub mod view;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::routing::{get, post};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use postrider_core::Retention;
-use postrider_queue::Queue;
+use postrider_queue::{Access, Queue};
 use serde_json::{Value, json};
 
 use crate::dispatcher::Waker;
 use crate::registry::SharedRegistry;
 use crate::signals::{Signals, probes, scrape};
 use crate::upkeep::admission::Admission;
+use auth::audit::Audit;
+use auth::doorman::{self, Doorman};
+use guard::Hosts;
 use problem::Problem;
 
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Api {
     pub queue: Arc<dyn Queue>,
+    pub access: Arc<dyn Access>,
+    pub audit: Audit,
+    pub doorman: Doorman,
+    pub hosts: Hosts,
     pub registry: Arc<SharedRegistry>,
     pub waker: Waker,
     pub signals: Signals,
@@ -85,15 +95,21 @@ pub fn router(api: Api) -> Router {
         .route("/v1/db", get(db::status))
         .route("/v1/db/stats", get(db::stats))
         .route("/v1/db/prune", post(db::prune))
+        .route("/v1/tokens", get(auth::routes::tokens).post(auth::routes::create))
+        .route("/v1/tokens/{id}", delete(auth::routes::revoke))
+        .route("/v1/audit", get(auth::routes::audit))
+        .route("/login", get(auth::routes::login_page).post(auth::routes::login))
+        .route("/logout", post(auth::routes::logout))
         .route("/healthz", get(health))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(scrape::metrics))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        // The handlers read bodies themselves, so that a large one gets an answer that says the limit.
-        .layer(DefaultBodyLimit::disable())
-        .layer(axum::middleware::from_fn(guard::no_pages))
+        // For handlers that do not read bodies themselves, with an answer that says the limit.
+        .layer(DefaultBodyLimit::max(api.max_body))
+        .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
+        .layer(from_fn_with_state(api.hosts.clone(), guard::no_pages))
         .with_state(api)
 }
 

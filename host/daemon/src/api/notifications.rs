@@ -125,8 +125,12 @@ const DRAIN: usize = 16 << 20;
 pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let broken =
-            |_any| Problem::new(StatusCode::BAD_REQUEST, "the body ended before its length");
+        let broken = |_any| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "the body ended before its length, or came too slowly",
+            )
+        };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if whole.len() + data.len() > limit {
             drain(body).await;

@@ -40,6 +40,14 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
+    /// The one answer to every token that does not open: it tells nothing of why.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "this takes a valid token, as `Authorization: Bearer prt_…`; `postrider token create` makes one",
+        )
+    }
+
     /// A field of the request that is not what it must be.
     pub fn field(field: &str, detail: &str) -> Self {
         let detail = format!("{field}: {detail}");
@@ -60,6 +68,10 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             let retry = header::HeaderValue::from(self.retry_after);
             response.headers_mut().insert(header::RETRY_AFTER, retry);
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let bearer = header::HeaderValue::from_static("Bearer realm=\"postrider\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
         }
         response
     }

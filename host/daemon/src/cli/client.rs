@@ -1,5 +1,6 @@
 //! Asks a running daemon.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -11,19 +12,40 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Client {
     http: reqwest::Client,
     base: reqwest::Url,
+    /// As messages name it.
+    shown: String,
+    token: Option<String>,
 }
 
 impl Client {
+    /// `url` is that of a daemon, or `unix:` and the path of its socket.
     pub(super) fn new(url: &str) -> Result<Self> {
-        let wrong = || format!("\"{url}\" is not a URL such as http://127.0.0.1:7411");
-        let base: reqwest::Url = url.parse().with_context(wrong)?;
+        let wrong = || {
+            format!(
+                "\"{url}\" is not a URL such as http://127.0.0.1:7411 or unix:/run/postrider/api.sock"
+            )
+        };
+        let socket = url.strip_prefix("unix:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        let base: reqwest::Url = match socket {
+            Some(_) => "http://localhost".parse()?,
+            None => url.parse().with_context(wrong)?,
+        };
         if !matches!(base.scheme(), "http" | "https") {
             bail!(wrong());
         }
         // One provider for all of TLS; a second installation is none.
         let _already = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        Ok(Self { http, base })
+        let mut http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
+        if let Some(path) = socket {
+            http = http.unix_socket(path);
+        }
+        let (http, shown) = (http.build()?, url.to_owned());
+        Ok(Self { http, base, shown, token: None })
+    }
+
+    /// Shows this token with every request.
+    pub(super) fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// Asks for the path of these segments, below the path that the URL itself may have.
@@ -33,6 +55,11 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         self.answer(self.http.get(url)).await
+    }
+
+    /// Deletes what is at this path.
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<Value> {
+        self.answer(self.http.delete(self.at(path)?)).await
     }
 
     /// Posts JSON.
@@ -51,21 +78,39 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let answer = request.send().await.map_err(|error| match error.is_connect() {
             true => anyhow!(
                 "no postrider answers at {}; start it, or say where it is with --url",
-                self.base
+                self.shown
             ),
             false => anyhow!(error),
         })?;
         let status = answer.status();
         let text = answer.text().await?;
         let body: Value = serde_json::from_str(&text).with_context(|| {
-            format!("{} answered {status} without JSON; is it a postrider?", self.base)
+            format!("{} answered {status} without JSON; is it a postrider?", self.shown)
         })?;
         if !status.is_success() {
             bail!("{}", body.get("detail").and_then(Value::as_str).unwrap_or(status.as_str()));
         }
         Ok(body)
     }
+}
+
+/// The token to show: of a file, else `$POSTRIDER_TOKEN`.
+pub(super) fn token(
+    file: Option<&Path>,
+    environment: &[(String, String)],
+) -> Result<Option<String>> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("cannot read the token in {}", path.display()))?;
+        return Ok(Some(text.trim().to_owned()));
+    }
+    let set = environment.iter().find(|(name, _)| name == "POSTRIDER_TOKEN");
+    Ok(set.map(|(_, token)| token.trim().to_owned()).filter(|token| !token.is_empty()))
 }

@@ -15,7 +15,7 @@ use postrider_queue::{
 };
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, token};
 use super::{pg_dump, show};
 use crate::api::db::{pruned_value, stats_value};
 use crate::config::{Config, Database, Flags};
@@ -75,9 +75,12 @@ pub(super) struct At {
     /// The URL of the daemon that runs on it [default: `$POSTRIDER_URL`, else the configured listen address].
     #[arg(long)]
     url: Option<String>,
+    /// A file with the token to show it [default: `$POSTRIDER_TOKEN`, else none].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Answers in JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) async fn run(command: DbCommand) -> Result<()> {
@@ -109,15 +112,17 @@ impl At {
         Ok(Config::load(&flags, &environment)?)
     }
 
-    fn plain(&self) -> Result<Config> {
+    pub(super) fn plain(&self) -> Result<Config> {
         self.settings([None, None, None])
     }
 
     /// The daemon that runs on this database, and no other.
-    async fn daemon(&self, config: &Config) -> Result<Client> {
-        let set = std::env::vars().find(|(name, url)| name == "POSTRIDER_URL" && !url.is_empty());
-        let url = self.url.clone().or(set.map(|(_, url)| url));
-        let client = Client::new(&url.unwrap_or_else(|| format!("http://{}", config.listen)))?;
+    pub(super) async fn daemon(&self, config: &Config) -> Result<Client> {
+        let environment: Vec<(String, String)> = std::env::vars().collect();
+        let set = environment.iter().find(|(name, url)| name == "POSTRIDER_URL" && !url.is_empty());
+        let url = self.url.clone().or(set.map(|(_, url)| url.clone()));
+        let client = Client::new(&url.unwrap_or_else(|| config.url()))?;
+        let client = client.with_token(token(self.token_file.as_deref(), &environment)?);
         let found = client.get(&["v1", "db"], &[]).await?;
         let theirs = found.get("database").and_then(Value::as_str).unwrap_or_default();
         let ours = config.database.shown();

@@ -4,6 +4,7 @@
 //! - `db`: the database itself; `pg_dump`: its backup where it is PostgreSQL.
 //! - `act`: redeliver and cancel.
 //! - `plugin`: notifier modules, most of it without a daemon.
+//! - `token`: tokens and the audit.
 //! - `send`: `send`.
 //! - `show`: lists and single things, as tables or JSON.
 
@@ -14,6 +15,7 @@ mod pg_dump;
 mod plugin;
 mod send;
 mod show;
+mod token;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -60,6 +62,16 @@ enum Command {
     /// Looks at the hosts that work on the queue.
     #[command(subcommand)]
     Host(HostCommand),
+    /// Makes, lists and revokes the tokens of the API.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Lists who changed what, the newest first.
+    Audit {
+        #[command(flatten)]
+        page: PageFlags,
+        #[command(flatten)]
+        at: db::At,
+    },
     /// Looks after the database.
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -79,7 +91,7 @@ struct ServeFlags {
     /// The queue's database [default: `sqlite:` and `postrider.db` in the data directory].
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Address of the API [default: 127.0.0.1:7411].
+    /// Where the API listens: IP:PORT, https://IP:PORT or unix:PATH, several with commas between [default: 127.0.0.1:7411].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 }
@@ -90,6 +102,9 @@ struct To {
     /// The daemon's URL [default: `$POSTRIDER_URL`, else the configured listen address].
     #[arg(long)]
     url: Option<String>,
+    /// A file with the token to show [default: `$POSTRIDER_TOKEN`, else none].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Answers in JSON.
     #[arg(long)]
     json: bool,
@@ -245,6 +260,8 @@ async fn command(command: Command) -> Result<ExitCode> {
             let columns = ["id", "name", "version", "listen", "state", "started", "seen"];
             show::list(&found, to.json, &columns)?;
         }
+        Command::Token(command) => token::run(command).await?,
+        Command::Audit { page, at } => token::audit(&page.query(), &at).await?,
         Command::Db(command) => db::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -271,13 +288,12 @@ impl To {
         let environment: Vec<(String, String)> = std::env::vars().collect();
         let from_environment =
             environment.iter().find(|(name, url)| name == "POSTRIDER_URL" && !url.is_empty());
-        match self.url.clone().or_else(|| from_environment.map(|(_, url)| url.clone())) {
-            Some(url) => Client::new(&url),
-            None => {
-                let config = Config::load(&Flags::default(), &environment)?;
-                Client::new(&format!("http://{}", config.listen))
-            }
-        }
+        let client = match self.url.clone().or_else(|| from_environment.map(|(_, url)| url.clone()))
+        {
+            Some(url) => Client::new(&url)?,
+            None => Client::new(&Config::load(&Flags::default(), &environment)?.url())?,
+        };
+        Ok(client.with_token(client::token(self.token_file.as_deref(), &environment)?))
     }
 }
 

@@ -19,6 +19,11 @@ pub(super) fn list(found: &Value, as_json: bool, columns: &[&str]) -> Result<()>
     print(&text)
 }
 
+/// Prints a line.
+pub(super) fn line(text: &str) -> Result<()> {
+    print(&format!("{text}\n"))
+}
+
 /// Prints one thing: its fields.
 pub(super) fn one(found: &Value, as_json: bool) -> Result<()> {
     match as_json {

@@ -15,14 +15,23 @@ use uuid::Uuid;
 
 use super::*;
 use crate::api::Api;
+use crate::api::auth::audit::Audit;
+use crate::api::auth::doorman::Doorman;
+use crate::api::auth::session::Sessions;
 use crate::dispatcher::Waker;
 use crate::registry::SharedRegistry;
 use crate::registry::tests::entry;
 use crate::upkeep::admission::{Admission, Limits};
 
 fn api(signals: &Signals) -> Api {
+    let store = Arc::new(MemoryQueue::new(Timestamp::UNIX_EPOCH));
+    let sessions = Sessions::new([7; 64], || Timestamp::UNIX_EPOCH);
     Api {
-        queue: Arc::new(MemoryQueue::new(Timestamp::UNIX_EPOCH)),
+        queue: store.clone(),
+        access: store.clone(),
+        audit: Audit::new(store.clone()),
+        doorman: Doorman::new(store, sessions),
+        hosts: Vec::new().into(),
         registry: Arc::new(SharedRegistry::default()),
         waker: Waker::default(),
         signals: signals.clone(),

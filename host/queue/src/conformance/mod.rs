@@ -20,8 +20,8 @@ use crate::{
     Settle, Slots, Target,
 };
 
-pub(crate) mod breakers;
 pub(crate) mod access;
+pub(crate) mod breakers;
 pub(crate) mod hosts;
 pub(crate) mod intake;
 pub(crate) mod lanes;

@@ -3,8 +3,8 @@
 //! It holds everything in ordered maps and walks them; simple and obviously right comes before fast. Its clock is
 //! tokio's, so that a test with a paused runtime drives it.
 
-mod breakers;
 mod access;
+mod breakers;
 mod chores;
 mod order;
 mod rules;

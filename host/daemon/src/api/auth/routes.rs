@@ -1,0 +1,217 @@
+//! Tokens and the audit in the API, and the page that takes a token once.
+
+use axum::Extension;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use postrider_core::{suggest, units};
+use postrider_queue::{AuditRecord, NewToken, TokenRecord};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::scope::Scopes;
+use super::session;
+use super::token::Token;
+use crate::api::extract::{Named, Parameters};
+use crate::api::notifications::read;
+use crate::api::problem::Problem;
+use crate::api::{Api, Paging, list};
+use crate::listen::peer::Peer;
+
+/// Longest name of a token, in characters.
+const LONGEST_NAME: usize = 100;
+/// Largest body that has a token in it, in bytes.
+const LARGEST_LOGIN: usize = 4 << 10;
+/// What a page may load: all of ours, nothing of others, and for [`login_page`] its own style.
+const LOGIN_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
+
+/// The body of `POST /v1/tokens`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    name: String,
+    scopes: Vec<String>,
+    #[serde(default)]
+    expires_after: Option<String>,
+}
+
+/// `GET /v1/tokens`: all, without their secrets.
+pub async fn tokens(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+    let tokens = api.access.tokens().await?;
+    Ok(Json(json!({"items": tokens.iter().map(token_value).collect::<Vec<_>>(), "next": null})))
+}
+
+/// `POST /v1/tokens`: makes one; the answer is the only place where its secret is.
+pub async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let wanted: Wanted = serde_json::from_slice(&read(body, api.max_body).await?).map_err(|e| {
+        let detail = format!("the body: {}", suggest::reword(&e.to_string()));
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    let (token, new) = make(&wanted.name, &wanted.scopes, wanted.expires_after.as_deref())
+        .map_err(|(field, problem)| Problem::field(field, &problem))?;
+    if !api.access.create_token(&new).await? {
+        return Err(Problem::new(StatusCode::CONFLICT, taken(&new.name)));
+    }
+    let details =
+        json!({"id": new.id, "scopes": new.scopes, "expires_after": wanted.expires_after});
+    api.audit.record(&caller.actor, "token.create", &new.name, details).await?;
+    let answer = json!({"id": new.id, "name": new.name, "scopes": scopes_of(&new.scopes), "token": token.reveal()});
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// `DELETE /v1/tokens/{id}`: by its id or its name.
+pub async fn revoke(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(wanted): Named,
+) -> Result<Json<Value>, Problem> {
+    let tokens = api.access.tokens().await?;
+    let found = find(&tokens, &wanted).ok_or_else(|| Problem::not_found(unknown(&wanted)))?;
+    api.access.revoke_token(&found.id).await?;
+    api.doorman.forget(&found.id);
+    let details = json!({"id": found.id});
+    api.audit.record(&caller.actor, "token.revoke", &found.name, details).await?;
+    Ok(Json(token_value(found)))
+}
+
+/// `GET /v1/audit`: the newest first.
+pub async fn audit(
+    State(api): State<Api>,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Json<Value>, Problem> {
+    let page = paging.page()?;
+    let records = api.access.audit(&page).await?;
+    let last = records.last().map(|record| record.id);
+    Ok(list(records.iter().map(audit_value).collect(), page.limit, last))
+}
+
+/// `GET /login`: takes a token.
+pub async fn login_page() -> Response {
+    login_text(StatusCode::OK, "")
+}
+
+/// `POST /login`: a token as a form has it, or as JSON. Sets the cookie.
+pub async fn login(
+    State(api): State<Api>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = read(body, LARGEST_LOGIN).await?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_form = kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let shown = match is_form {
+        true => form_urlencoded::parse(&body)
+            .find_map(|(name, value)| (name == "token").then(|| value.into_owned())),
+        false => serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|body| body.get("token").and_then(Value::as_str).map(str::to_owned)),
+    };
+    let token = shown.unwrap_or_default();
+    let token = token.trim();
+    let caller = api.doorman.by_token(token).await?;
+    let Some((caller, token)) = caller.zip(Token::parse(token)) else {
+        return match is_form {
+            true => Ok(login_text(StatusCode::UNAUTHORIZED, "The token is not valid.")),
+            false => Err(Problem::unauthorized()),
+        };
+    };
+    let tls = peer.is_some_and(|Extension(peer)| peer.tls);
+    let cookie = session::set_cookie(Some(&api.doorman.sessions().open(&token.id)), tls);
+    let cookie = [(header::SET_COOKIE, cookie)];
+    Ok(match is_form {
+        true => (StatusCode::SEE_OTHER, cookie, [(header::LOCATION, "/")]).into_response(),
+        false => (cookie, Json(json!({"actor": caller.actor, "scopes": caller.scopes.names()})))
+            .into_response(),
+    })
+}
+
+/// `POST /logout`: ends the session of this browser.
+pub async fn logout(peer: Option<Extension<Peer>>) -> Response {
+    let tls = peer.is_some_and(|Extension(peer)| peer.tls);
+    let cookie = [(header::SET_COOKIE, session::set_cookie(None, tls))];
+    (StatusCode::SEE_OTHER, cookie, [(header::LOCATION, "/login")]).into_response()
+}
+
+/// A token and what is kept of it, or the field that is wrong and why.
+pub fn make(
+    name: &str,
+    scopes: &[String],
+    expires_after: Option<&str>,
+) -> Result<(Token, NewToken), (&'static str, String)> {
+    let length = name.chars().count();
+    if !(1..=LONGEST_NAME).contains(&length) || name.chars().any(char::is_control) {
+        let problem = format!("must be 1 to {LONGEST_NAME} characters, and none that controls");
+        return Err(("name", problem));
+    }
+    let scopes = Scopes::parse(scopes.iter().map(String::as_str)).map_err(|e| ("scopes", e))?;
+    let expires_after = expires_after.map(units::parse_span).transpose();
+    let expires_after = expires_after.map_err(|problem| ("expires_after", problem))?;
+    let token = Token::new(rand::random(), rand::random());
+    let new = NewToken {
+        id: token.id.clone(),
+        name: name.to_owned(),
+        scopes: scopes.to_string(),
+        hash: token.hash(),
+        expires_after,
+    };
+    Ok((token, new))
+}
+
+/// The token of this id or this name.
+pub fn find<'a>(tokens: &'a [TokenRecord], wanted: &str) -> Option<&'a TokenRecord> {
+    tokens.iter().find(|token| token.id == wanted || token.name == wanted)
+}
+
+pub fn taken(name: &str) -> String {
+    format!("there is a token \"{}\"; revoke it, or choose another name", name.escape_debug())
+}
+
+pub fn unknown(wanted: &str) -> String {
+    format!("there is no token \"{}\"; `postrider token list` has them all", wanted.escape_debug())
+}
+
+pub fn token_value(token: &TokenRecord) -> Value {
+    json!({
+        "id": token.id,
+        "name": token.name,
+        "scopes": scopes_of(&token.scopes),
+        "state": if token.expired { "expired" } else { "valid" },
+        "created": token.created,
+        "expires": token.expires,
+        "last_used": token.last_used,
+    })
+}
+
+pub fn audit_value(record: &AuditRecord) -> Value {
+    let details = serde_json::from_str::<Value>(&record.entry.details);
+    json!({
+        "id": record.id,
+        "at": record.at,
+        "actor": record.entry.actor,
+        "action": record.entry.action,
+        "subject": record.entry.subject,
+        "details": details.unwrap_or_else(|_foreign| Value::from(record.entry.details.clone())),
+    })
+}
+
+fn scopes_of(kept: &str) -> Vec<&str> {
+    kept.split_whitespace().collect()
+}
+
+fn login_text(status: StatusCode, problem: &'static str) -> Response {
+    let page = include_str!("login.html").replace("{problem}", problem);
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, LOGIN_POLICY),
+    ];
+    (status, headers, page).into_response()
+}
