@@ -25,6 +25,7 @@ use crate::api::gate::Gate;
 use crate::api::{self, Api};
 use crate::config::{Config, Database};
 use crate::dispatcher::{Dispatcher, Options, Waker};
+use crate::feed::Feed;
 use crate::listen::bound::Bound;
 use crate::listen::serve::Server;
 use crate::listen::tls::Certificate;
@@ -144,7 +145,10 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         now,
         dice,
     };
+    let feed = Feed::new(host, now);
+    tokio::spawn(feed.clone().run(stop.clone()));
     let dispatcher = Dispatcher::new(queue.clone(), registry.clone(), waker.clone(), options);
+    let dispatcher = dispatcher.telling(feed.clone());
     let mut dispatching = tokio::spawn(dispatcher.run(stop.clone()));
     let admission = Admission::new(limits(&config));
     let measuring = tokio::spawn(admission.clone().watch(queue.clone(), stop.clone()));
@@ -172,6 +176,8 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         signals,
         max_body: config.max_body,
         admission,
+        feed,
+        feed_stop: stop.clone(),
         retention: config.retention.clone(),
         database: config.database.shown().into(),
         now,

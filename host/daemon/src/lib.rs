@@ -7,6 +7,7 @@
 //! - [`registry`]: plugins and destinations in force.
 //! - [`plugins`]: the plugins directory, which becomes the registry.
 //! - [`dispatcher`]: the loop that claims what is due and starts attempts.
+//! - [`feed`]: what happens, for whoever listens.
 //! - [`notifier`]: how the sandbox keeps a destination's notes.
 //! - [`signals`]: what the daemon tells of itself: metrics, probes.
 //! - [`upkeep`]: retention, the heartbeat, limits.
@@ -18,6 +19,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dispatcher;
+pub mod feed;
 pub mod listen;
 pub mod logs;
 pub mod notifier;

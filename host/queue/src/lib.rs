@@ -45,9 +45,11 @@ mod breaker;
 #[macro_use]
 mod conformance;
 mod digest;
+mod holding;
 mod hosts;
 #[cfg(test)]
 mod lease_model;
+mod listing;
 pub mod memory;
 mod millis;
 pub mod outbox;
@@ -60,7 +62,9 @@ mod target;
 
 pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
 pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
+pub use holding::{Hold, Paused};
 pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
+pub use listing::{NotificationFilter, NotificationState};
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
 pub use pruning::Pruned;
@@ -130,11 +134,23 @@ pub trait Queue: Send + Sync + 'static {
     /// Ends a trial. Answers whether it was still the newest one; another's changes nothing.
     async fn turn(&self, turn: &BreakerTurn) -> Result<bool, QueueError>;
 
-    /// Closes a destination's breaker, whatever its state, and lifts its hold. Answers whether there was either.
+    /// Closes a destination's breaker, whatever its state, ends its pause and lifts its hold. Answers whether there was
+    /// any of them.
     async fn resume(&self, destination: &str) -> Result<bool, QueueError>;
 
     /// The destinations that are left alone now, by name.
     async fn blocked(&self) -> Result<Vec<Blocked>, QueueError>;
+
+    /// Puts dead deliveries away: they become cancelled, with their history. Answers how many; others are left alone.
+    async fn put_away(&self, ids: &[DeliveryId]) -> Result<u64, QueueError>;
+
+    /// Holds a destination on every host until [`Queue::resume`]: nothing of it is claimed, attempts that run go on. Its
+    /// breaker, if any, is forgotten, and none opens meanwhile.
+    /// A second pause changes the reason only.
+    async fn pause(&self, destination: &str, reason: &str) -> Result<(), QueueError>;
+
+    /// Destinations that are held now, by name.
+    async fn holds(&self) -> Result<Vec<Hold>, QueueError>;
 
     /// Looks, in one statement, for what a host with room for these destinations could do.
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError>;
@@ -170,7 +186,16 @@ pub trait Queue: Send + Sync + 'static {
     ) -> Result<Option<NotificationRecord>, QueueError>;
 
     /// Notifications, newest first, without content.
-    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError>;
+    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+        self.find_notifications(&NotificationFilter::all(*page)).await
+    }
+
+    /// Those notifications that the filter lets through, newest first, without content. Looks at every row between
+    /// `above` and the page's `after`.
+    async fn find_notifications(
+        &self,
+        filter: &NotificationFilter,
+    ) -> Result<Vec<NotificationRecord>, QueueError>;
 
     /// Deliveries, newest first.
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError>;
@@ -397,6 +422,8 @@ pub struct DeliveryFilter {
     pub destination: Option<String>,
     pub notification: Option<NotificationId>,
     pub id: Option<DeliveryId>,
+    /// Numbers above this one only: what bounds the work of a filter that matches little.
+    pub above: Option<i64>,
     pub page: Page,
 }
 

@@ -137,7 +137,7 @@ async fn what_is_gone_hands_over_also_after_a_restart_until_a_person_resumes_it(
     let resume = ["destination", "resume", "hook", "--json", "--url", daemon.url()];
     let (status, said, complained) = house.run(&resume).await;
     assert!(status.success(), "{complained}");
-    assert!(said.contains("\"resumed\": true"), "{said}");
+    assert!(said.contains("\"state\": \"closed\""), "{said}");
     daemon.enqueue(&json!({"type": "x"})).await;
     receiver.until(2, PATIENCE).await;
     let unknown = ["destination", "resume", "hok", "--url", daemon.url()];

@@ -3,6 +3,7 @@
 //! - `way`: one notification, all the way; fallbacks; the commands.
 //! - `breaker`: a destination that fails, and comes back; one that is gone.
 //! - `access`: tokens, sockets, encryption, the audit; clients that are slow, large or forged.
+//! - `api`: batches, lists, pauses, events, the API's own description.
 //! - `compiling`: a module that takes ages to compile, and its compiler's end.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
@@ -28,6 +29,7 @@
 )]
 
 mod access;
+mod api;
 mod bad_database;
 mod books;
 mod breaker;

@@ -8,24 +8,28 @@ use postrider_core::{DeliveryId, DeliveryState, suggest};
 use postrider_queue::{DeliveryFilter, MAX_BATCH, Page, QueueError};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::auth::caller::Caller;
 use super::extract::Named;
 use super::notifications::read;
 use super::problem::Problem;
-use super::{Api, deliveries};
+use super::{Api, deliveries, schema};
 
 /// What is done to a delivery.
 #[derive(Clone, Copy)]
 enum Action {
     Redeliver,
     Cancel,
+    /// Puts a dead one away.
+    Drop,
 }
 
 /// Which deliveries: the body of a bulk action.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Chosen {
+pub(super) struct Chosen {
+    /// redeliver: dead by default, cancelled or pending; cancel: pending by default, or leased; drop: dead.
     #[serde(default)]
     state: Option<String>,
     #[serde(default)]
@@ -41,7 +45,14 @@ struct Chosen {
     after: Option<String>,
 }
 
-/// `POST /v1/deliveries/{id}/redeliver`: revives a dead or cancelled one, and makes a pending one due now.
+/// Revives a dead or cancelled delivery, and makes a pending one due now.
+#[utoipa::path(
+    post, path = "/v1/deliveries/{id}/redeliver", tag = "deliveries", params(("id" = i64, Path, description = "Its number.")),
+    responses(
+        (status = 200, body = schema::WholeDelivery),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn redeliver(
     State(api): State<Api>,
     caller: Caller,
@@ -50,7 +61,14 @@ pub async fn redeliver(
     Action::Redeliver.on_one(&api, &caller, &id).await
 }
 
-/// `POST /v1/deliveries/{id}/cancel`: ends one that is pending or being sent.
+/// Ends a delivery that is pending or being sent.
+#[utoipa::path(
+    post, path = "/v1/deliveries/{id}/cancel", tag = "deliveries", params(("id" = i64, Path, description = "Its number.")),
+    responses(
+        (status = 200, body = schema::WholeDelivery),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn cancel(
     State(api): State<Api>,
     caller: Caller,
@@ -59,7 +77,31 @@ pub async fn cancel(
     Action::Cancel.on_one(&api, &caller, &id).await
 }
 
-/// `POST /v1/deliveries/redeliver`.
+/// Puts a dead delivery away: it becomes cancelled, with its history.
+#[utoipa::path(
+    post, path = "/v1/deliveries/{id}/drop", tag = "deliveries", params(("id" = i64, Path, description = "Its number.")),
+    responses(
+        (status = 200, body = schema::WholeDelivery),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
+pub async fn put_away(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(id): Named,
+) -> Result<Json<Value>, Problem> {
+    Action::Drop.on_one(&api, &caller, &id).await
+}
+
+/// Redelivers all that a query matches, up to 1000 a call.
+#[utoipa::path(
+    post, path = "/v1/deliveries/redeliver", tag = "deliveries",
+    request_body = Option<Chosen>,
+    responses(
+        (status = 200, body = schema::Acted),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn redeliver_many(
     State(api): State<Api>,
     caller: Caller,
@@ -68,7 +110,15 @@ pub async fn redeliver_many(
     Action::Redeliver.on_many(&api, &caller, body).await
 }
 
-/// `POST /v1/deliveries/cancel`.
+/// Cancels all that a query matches, up to 1000 a call.
+#[utoipa::path(
+    post, path = "/v1/deliveries/cancel", tag = "deliveries",
+    request_body = Option<Chosen>,
+    responses(
+        (status = 200, body = schema::Acted),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn cancel_many(
     State(api): State<Api>,
     caller: Caller,
@@ -77,12 +127,30 @@ pub async fn cancel_many(
     Action::Cancel.on_many(&api, &caller, body).await
 }
 
+/// Puts all dead ones away that a query matches, up to 1000 a call.
+#[utoipa::path(
+    post, path = "/v1/deliveries/drop", tag = "deliveries",
+    request_body = Option<Chosen>,
+    responses(
+        (status = 200, body = schema::Acted),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
+pub async fn put_away_many(
+    State(api): State<Api>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    Action::Drop.on_many(&api, &caller, body).await
+}
+
 impl Action {
     /// As the audit has it.
     fn name(self) -> &'static str {
         match self {
             Self::Redeliver => "delivery.redeliver",
             Self::Cancel => "delivery.cancel",
+            Self::Drop => "delivery.drop",
         }
     }
 
@@ -95,6 +163,7 @@ impl Action {
                     format!("the delivery is {state}: there is nothing to redeliver")
                 }
                 Self::Cancel => format!("the delivery is {state}: there is nothing to cancel"),
+                Self::Drop => format!("the delivery is {state}: only dead ones can be dropped"),
             };
             return Err(Problem::new(StatusCode::CONFLICT, detail));
         }
@@ -134,6 +203,7 @@ impl Action {
         let (by_default, possible): (_, &[DeliveryState]) = match self {
             Self::Redeliver => (Dead, &[Dead, Cancelled, Pending]),
             Self::Cancel => (Pending, &[Pending, Leased]),
+            Self::Drop => (Dead, &[Dead]),
         };
         let given: Option<DeliveryState> = match &chosen.state {
             None => None,
@@ -157,8 +227,14 @@ impl Action {
         let page =
             Page { after: after.map_err(wrong)?, limit: u32::try_from(limit).unwrap_or(u32::MAX) };
         let destination = chosen.destination.clone();
-        let filter =
-            DeliveryFilter { state: Some(state), destination, notification: None, id: None, page };
+        let filter = DeliveryFilter {
+            state: Some(state),
+            destination,
+            notification: None,
+            id: None,
+            above: None,
+            page,
+        };
         Ok((filter, limit))
     }
 
@@ -185,6 +261,7 @@ impl Action {
         let done = match self {
             Self::Redeliver => api.queue.redeliver(ids).await?,
             Self::Cancel => api.queue.cancel(ids).await?,
+            Self::Drop => api.queue.put_away(ids).await?,
         };
         if done > 0 {
             api.waker.wake();

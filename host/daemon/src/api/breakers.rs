@@ -1,34 +1,7 @@
-//! Breakers: what keeps a destination from being sent to, and the hand that lets it go on.
+//! Breakers: what keeps a destination from being sent to, as JSON.
 
-use axum::Json;
-use axum::extract::State;
 use postrider_queue::Blocked;
 use serde_json::{Value, json};
-
-use super::Api;
-use super::auth::caller::Caller;
-use super::extract::Named;
-use super::problem::Problem;
-
-/// `POST /v1/destinations/{name}/resume`: closes its breaker and ends its hold. Doing it twice is no error.
-pub async fn resume(
-    State(api): State<Api>,
-    caller: Caller,
-    Named(name): Named,
-) -> Result<Json<Value>, Problem> {
-    if api.registry.load().destination(&name).is_none() {
-        let detail =
-            format!("there is no destination \"{name}\"; `GET /v1/destinations` lists them");
-        return Err(Problem::not_found(detail));
-    }
-    let resumed = api.queue.resume(&name).await?;
-    if resumed {
-        let subject = format!("destination {name}");
-        api.audit.record(&caller.actor, "destination.resume", &subject, json!({})).await?;
-    }
-    api.waker.wake();
-    Ok(Json(json!({"name": name, "resumed": resumed})))
-}
 
 /// The breaker of a destination, by those that are blocked.
 pub fn of(blocked: &[Blocked], name: &str) -> Value {

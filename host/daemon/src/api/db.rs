@@ -11,42 +11,73 @@ use postrider_queue::{HostRecord, Pruned, Rows, Stats};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
-use super::Api;
 use super::auth::caller::Caller;
 use super::notifications::read;
 use super::problem::Problem;
+use super::{Api, schema};
 use crate::upkeep::pruner::add;
 
 /// How long one request prunes; `next` then says where the next goes on.
 const PRUNE_FOR: Duration = Duration::from_secs(10);
 
-/// `GET /v1/hosts`: the newest first.
+/// Lists the hosts on this queue, the newest first.
+#[utoipa::path(
+    get, path = "/v1/hosts", tag = "hosts",
+    responses(
+        (status = 200, body = schema::Hosts),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn hosts(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     Ok(Json(hosts_value(&api.queue.hosts().await?)))
 }
 
-/// `GET /v1/db`: which database this daemon works on.
+/// Says which database this daemon works on.
+#[utoipa::path(
+    get, path = "/v1/db", tag = "hosts",
+    responses(
+        (status = 200, body = schema::Database),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn status(State(api): State<Api>) -> Json<Value> {
     Json(json!({"database": *api.database}))
 }
 
-/// `GET /v1/db/stats`.
+/// Counts rows and bytes.
+#[utoipa::path(
+    get, path = "/v1/db/stats", tag = "hosts",
+    responses(
+        (status = 200, body = schema::Stats),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn stats(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     Ok(Json(stats_value(&api.queue.stats().await?)))
 }
 
-/// The body of `POST /v1/db/prune`; what is left out is as the daemon is set.
-#[derive(Deserialize, Default)]
+/// The body of a prune; what is left out is as the daemon is set. Ages such as `30d`, or `never`.
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+#[schema(as = Prune)]
+pub(super) struct Wanted {
     finished: Option<String>,
     dead: Option<String>,
     content: Option<String>,
     after: Option<i64>,
 }
 
-/// `POST /v1/db/prune`: does chunks for a while.
+/// Removes what is finished and old enough, for ten seconds at most.
+#[utoipa::path(
+    post, path = "/v1/db/prune", tag = "hosts",
+    request_body = Option<Wanted>,
+    responses(
+        (status = 200, body = schema::Pruned),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn prune(
     State(api): State<Api>,
     caller: Caller,

@@ -3,25 +3,39 @@
 use axum::Json;
 use axum::extract::State;
 use postrider_core::{DeliveryId, DeliveryState};
-use postrider_queue::{DeliveryFilter, DeliveryRecord, Page};
+use postrider_queue::{DeliveryFilter, DeliveryRecord, EXACT_SIZE, Page};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::extract::{Named, Parameters};
 use super::problem::Problem;
-use super::{Api, Paging, list as envelope, view};
+use super::scan::{Range, scan};
+use super::{Api, Paging, list as envelope, next_of, schema, view};
 
 /// The query of `GET /v1/deliveries`.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Wanted {
+    /// pending, leased, delivered, dead or cancelled.
     state: Option<String>,
     destination: Option<String>,
+    /// UUID of their notification.
+    notification: Option<String>,
+    /// Most rows, 1 to 1000; 100 by default.
     limit: Option<String>,
+    /// The `next` of the page before.
     after: Option<String>,
 }
 
-/// `GET /v1/deliveries`: newest first.
+/// Lists deliveries, newest first. A page may be short, or empty, and yet have a `next`.
+#[utoipa::path(
+    get, path = "/v1/deliveries", tag = "deliveries", params(Wanted),
+    responses(
+        (status = 200, body = schema::Deliveries),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn list(
     State(api): State<Api>,
     Parameters(wanted): Parameters<Wanted>,
@@ -33,20 +47,68 @@ pub async fn list(
             Some(text.parse().map_err(|problem: String| Problem::field("state", &problem))?)
         }
     };
-    let filter = DeliveryFilter {
-        state,
-        destination: wanted.destination,
-        notification: None,
-        id: None,
-        page,
+    let notification =
+        match wanted.notification {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_any| {
+                Problem::field("notification", "is not the UUID of a notification")
+            })?),
+        };
+    let destination = wanted.destination;
+    let filter = DeliveryFilter { state, destination, notification, id: None, above: None, page };
+    let (records, next) = if has_index(&api, &filter).await? {
+        let records = api.queue.deliveries(&filter).await?;
+        let next = next_of(&records, page.limit, |record| record.id.0);
+        (records, next)
+    } else {
+        scanned(&api, &filter).await?
     };
-    let records = api.queue.deliveries(&filter).await?;
-    let last = records.last().map(|record| record.id.0);
     let items = records.iter().map(|record| Value::Object(view::delivery(record)));
-    Ok(envelope(items.collect(), page.limit, last))
+    Ok(envelope(items.collect(), next))
 }
 
-/// `GET /v1/deliveries/{id}`: with every attempt.
+/// Whether one of the queue's indexes leads to the rows, however many others there are.
+async fn has_index(api: &Api, filter: &DeliveryFilter) -> Result<bool, Problem> {
+    use DeliveryState::{Cancelled, Dead, Delivered, Leased, Pending};
+    Ok(match (filter.notification, filter.state, &filter.destination) {
+        (Some(_), ..) | (None, None | Some(Dead | Cancelled), None) => true,
+        // Sorted whole: quick while there are few.
+        (None, Some(Pending | Leased), _) => api.queue.size().await? < EXACT_SIZE,
+        (None, Some(Delivered), _) | (None, None | Some(Dead | Cancelled), Some(_)) => false,
+    })
+}
+
+async fn scanned(
+    api: &Api,
+    filter: &DeliveryFilter,
+) -> Result<(Vec<DeliveryRecord>, Option<i64>), Problem> {
+    let below = match filter.page.after {
+        Some(after) => after,
+        None => {
+            let page = Page { after: None, limit: 1 };
+            let (state, destination) = (None, None);
+            let newest = DeliveryFilter { state, destination, page, ..filter.clone() };
+            let newest = api.queue.deliveries(&newest).await?.pop();
+            newest.map_or(0, |record| record.id.0.saturating_add(1))
+        }
+    };
+    let fetch = |page, above| {
+        let filter = DeliveryFilter { page, above: Some(above), ..filter.clone() };
+        let queue = api.queue.clone();
+        async move { queue.deliveries(&filter).await }
+    };
+    let range = Range { below, above: 0 };
+    Ok(scan(range, filter.page.limit, |record| record.id.0, fetch).await?)
+}
+
+/// One delivery with every attempt.
+#[utoipa::path(
+    get, path = "/v1/deliveries/{id}", tag = "deliveries", params(("id" = i64, Path, description = "Its number.")),
+    responses(
+        (status = 200, body = schema::WholeDelivery),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<Value>, Problem> {
     let record = find(&api, &id).await?;
     Ok(Json(with_attempts(&api, &record).await?))
@@ -58,7 +120,14 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<DeliveryRecord, Problem>
         id.parse().map_err(|_any| Problem::field("id", "is not the number of a delivery"))?;
     let page = Page { after: None, limit: 1 };
     let id = Some(DeliveryId(id));
-    let filter = DeliveryFilter { state: None, destination: None, notification: None, id, page };
+    let filter = DeliveryFilter {
+        state: None,
+        destination: None,
+        notification: None,
+        id,
+        above: None,
+        page,
+    };
     let found = api.queue.deliveries(&filter).await?.pop();
     found.ok_or_else(|| Problem::not_found("there is no such delivery"))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use tower_service::Service;
 
 use super::problem::Problem;
+use super::request_id;
 
 /// Closed until the API is there. Cheap to clone: all are one.
 #[derive(Clone, Default)]
@@ -24,7 +25,8 @@ struct Inner {
 impl Gate {
     /// Answers 503 to everything until [`Gate::open`], and the API's answers from then on.
     pub fn router(&self) -> Router {
-        Router::new().fallback(through).with_state(self.clone())
+        let stamped = axum::middleware::from_fn(request_id::stamp);
+        Router::new().fallback(through).layer(stamped).with_state(self.clone())
     }
 
     /// Says why it is closed.

@@ -5,7 +5,14 @@
 //! - [`deliveries`]: where they stand, with every attempt.
 //! - [`breakers`]: destinations that are left alone.
 //! - [`db`]: the store itself, and the hosts on it.
-//! - [`actions`]: redeliver and cancel.
+//! - `find`, `scan`: lists by a filter.
+//! - [`batch`], `intake`: many at once, and what every way in has in common.
+//! - [`explain`]: where a notification would go.
+//! - [`actions`]: redeliver, cancel and drop.
+//! - [`destinations`]: pause, resume, test.
+//! - [`events`]: what happens, as it happens.
+//! - `openapi`, `schema`, `docs_page`: the API described.
+//! - [`request_id`]: a name for each request.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
 //! - [`auth`]: who calls, what they may, and what they changed.
@@ -16,16 +23,27 @@
 
 pub mod actions;
 pub mod auth;
+pub mod batch;
 pub mod breakers;
 pub mod db;
 pub mod deliveries;
+pub mod destinations;
+mod docs_page;
+pub mod events;
+pub mod explain;
 pub mod extract;
+mod find;
 pub mod gate;
 pub mod guard;
 pub mod ingest;
+mod intake;
 pub mod notifications;
+mod openapi;
 pub mod problem;
 pub mod registry;
+pub mod request_id;
+mod scan;
+mod schema;
 pub mod view;
 
 use std::sync::Arc;
@@ -38,8 +56,11 @@ use jiff::Timestamp;
 use postrider_core::Retention;
 use postrider_queue::{Access, Queue};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::routes;
 
 use crate::dispatcher::Waker;
+use crate::feed::Feed;
 use crate::registry::SharedRegistry;
 use crate::signals::{Signals, probes, scrape};
 use crate::upkeep::admission::Admission;
@@ -62,6 +83,9 @@ pub struct Api {
     /// Largest request body, in bytes.
     pub max_body: usize,
     pub admission: Admission,
+    pub feed: Feed,
+    /// Ends what never ends by itself.
+    pub feed_stop: CancellationToken,
     pub retention: Retention,
     /// The database as the settings name it, without a password.
     pub database: Arc<str>,
@@ -76,31 +100,40 @@ pub const MAX_PAGE: u32 = 1_000;
 
 /// The routes.
 pub fn router(api: Api) -> Router {
-    Router::new()
-        .route("/v1/notifications", get(notifications::list).post(notifications::create))
-        .route("/v1/notifications/{id}", get(notifications::show))
-        .route("/v1/cloudevents", post(ingest::cloudevents::create))
-        .route("/v1/alertmanager", post(ingest::alertmanager::create))
-        .route("/v1/notify", post(ingest::notify::create))
-        .route("/v1/deliveries", get(deliveries::list))
-        .route("/v1/deliveries/redeliver", post(actions::redeliver_many))
-        .route("/v1/deliveries/cancel", post(actions::cancel_many))
-        .route("/v1/deliveries/{id}", get(deliveries::show))
-        .route("/v1/deliveries/{id}/redeliver", post(actions::redeliver))
-        .route("/v1/deliveries/{id}/cancel", post(actions::cancel))
-        .route("/v1/plugins", get(registry::plugins))
-        .route("/v1/destinations", get(registry::destinations))
-        .route("/v1/destinations/{name}/resume", post(breakers::resume))
-        .route("/v1/hosts", get(db::hosts))
-        .route("/v1/db", get(db::status))
-        .route("/v1/db/stats", get(db::stats))
-        .route("/v1/db/prune", post(db::prune))
+    let described = openapi::described()
+        .routes(routes!(find::list, notifications::create))
+        .routes(routes!(batch::create))
+        .routes(routes!(notifications::show))
+        .routes(routes!(explain::explain))
+        .routes(routes!(ingest::cloudevents::create))
+        .routes(routes!(ingest::alertmanager::create))
+        .routes(routes!(ingest::notify::create))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(actions::redeliver_many))
+        .routes(routes!(actions::cancel_many))
+        .routes(routes!(actions::put_away_many))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(actions::redeliver))
+        .routes(routes!(actions::cancel))
+        .routes(routes!(actions::put_away))
+        .routes(routes!(registry::plugins))
+        .routes(routes!(destinations::list))
+        .routes(routes!(destinations::show))
+        .routes(routes!(destinations::pause))
+        .routes(routes!(destinations::resume))
+        .routes(routes!(destinations::test))
+        .routes(routes!(db::hosts))
+        .routes(routes!(db::status))
+        .routes(routes!(db::stats))
+        .routes(routes!(db::prune))
+        .routes(routes!(health));
+    openapi::with_description(described)
+        .route("/v1/events", get(events::listen))
         .route("/v1/tokens", get(auth::routes::tokens).post(auth::routes::create))
         .route("/v1/tokens/{id}", delete(auth::routes::revoke))
         .route("/v1/audit", get(auth::routes::audit))
         .route("/login", get(auth::routes::login_page).post(auth::routes::login))
         .route("/logout", post(auth::routes::logout))
-        .route("/healthz", get(health))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(scrape::metrics))
@@ -114,6 +147,13 @@ pub fn router(api: Api) -> Router {
 }
 
 /// The health report of the 2015 notifier, with the queue's size.
+#[utoipa::path(
+    get, path = "/healthz", tag = "hosts",
+    responses(
+        (status = 200, body = schema::Health),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 async fn health(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let size = api.queue.size().await?;
     Ok(Json(json!({"essential": false, "healthy": true, "details": {"queue_size": size}})))
@@ -128,10 +168,14 @@ async fn no_such_method() -> Problem {
 }
 
 /// A list's envelope: `next` is the cursor for `after`, none on the last page.
-fn list(items: Vec<Value>, limit: u32, last: Option<i64>) -> Json<Value> {
-    let full = items.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-    let next = last.filter(|_| full).map(|row| row.to_string());
-    Json(json!({"items": items, "next": next}))
+fn list(items: Vec<Value>, next: Option<i64>) -> Json<Value> {
+    Json(json!({"items": items, "next": next.map(|row| row.to_string())}))
+}
+
+/// The cursor after a page that is full; none where it is not.
+fn next_of<T>(records: &[T], limit: u32, row: impl Fn(&T) -> i64) -> Option<i64> {
+    let full = records.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    records.last().filter(|_| full).map(row)
 }
 
 /// `limit` and `after` of a list, as the query has them.

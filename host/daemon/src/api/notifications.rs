@@ -10,22 +10,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use postrider_core::suggest;
-use postrider_core::{Draft, NotificationId, Schedule};
+use postrider_core::{Draft, NotificationId, Schedule, suggest};
 use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Page};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::extract::{Named, Parameters};
+use super::extract::Named;
 use super::problem::Problem;
-use super::{Api, MAX_PAGE, Paging, deliveries, list as envelope, view};
+use super::{Api, MAX_PAGE, deliveries, intake, schema, view};
 
 /// The body of `POST /v1/notifications`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Given {
+#[schema(as = NewNotification)]
+pub(super) struct Given {
+    /// What happened, such as `disk.full`; at most 200 bytes, no white space.
     #[serde(rename = "type", default)]
+    #[schema(required = true, value_type = String)]
     kind: Option<String>,
     #[serde(default)]
     source: Option<String>,
@@ -35,6 +38,7 @@ struct Given {
     labels: BTreeMap<String, String>,
     /// Any JSON, null too, kept byte for byte.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = serde_json::Value)]
     content: Option<Box<RawValue>>,
     #[serde(default)]
     content_text: Option<String>,
@@ -51,24 +55,31 @@ struct Given {
     expires_after: Option<String>,
 }
 
-/// `POST /v1/notifications`: 201 after the commit, 200 for one that came before under the same key.
+/// Takes a notification in; answers after the commit.
+#[utoipa::path(
+    post, path = "/v1/notifications", tag = "notifications",
+    request_body = Given,
+    responses(
+        (status = 201, body = schema::Taken, description = "Stored."),
+        (status = 200, body = schema::Taken, description = "The same came before under the same key."),
+        (status = 409, body = schema::Problem, content_type = "application/problem+json", description = "The key came before with another notification."),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong; nothing is stored.")
+    )
+)]
 pub async fn create(
     State(api): State<Api>,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body = read(body, api.max_body).await?;
     api.admission.check()?;
-    let (draft, schedule) = parse(&body)?;
+    let (draft, schedule) = draft(parse(&body)?)?;
     let idempotency_key = draft.idempotency_key.clone();
     let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
     let destinations = api.registry.load().route(&notification);
     let item = Enqueue { notification, idempotency_key, schedule, destinations };
-    let answers = api.queue.enqueue(vec![item]).await?;
-    api.signals.enqueued(&answers);
+    let answers = intake::store(&api, vec![item]).await?;
     match answers.into_iter().next() {
         Some(Enqueued::Stored { id, deliveries }) => {
-            api.waker.wake();
-            api.admission.accepted(deliveries);
             Ok((StatusCode::CREATED, Json(json!({"id": id, "deliveries": deliveries}))))
         }
         Some(Enqueued::Existing { id, deliveries }) => {
@@ -82,19 +93,15 @@ pub async fn create(
     }
 }
 
-/// `GET /v1/notifications`: newest first, without content.
-pub async fn list(
-    State(api): State<Api>,
-    Parameters(paging): Parameters<Paging>,
-) -> Result<Json<Value>, Problem> {
-    let page = paging.page()?;
-    let records = api.queue.notifications(&page).await?;
-    let last = records.last().map(|record| record.row);
-    let items = records.iter().map(|record| Value::Object(view::notification(record)));
-    Ok(envelope(items.collect(), page.limit, last))
-}
-
-/// `GET /v1/notifications/{id}`: with its content, deliveries and attempts.
+/// One notification with its content, deliveries and attempts.
+#[utoipa::path(
+    get, path = "/v1/notifications/{id}", tag = "notifications",
+    params(("id" = String, Path, description = "Its UUID.")),
+    responses(
+        (status = 200, body = schema::WholeNotification),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<view::Whole>, Problem> {
     let id: NotificationId =
         id.parse().map_err(|_any| Problem::field("id", "is not the UUID of a notification"))?;
@@ -102,8 +109,14 @@ pub async fn show(State(api): State<Api>, Named(id): Named) -> Result<Json<view:
         return Err(Problem::not_found(format!("there is no notification {id}")));
     };
     let page = Page { after: None, limit: MAX_PAGE };
-    let filter =
-        DeliveryFilter { state: None, destination: None, notification: Some(id), id: None, page };
+    let filter = DeliveryFilter {
+        state: None,
+        destination: None,
+        notification: Some(id),
+        id: None,
+        above: None,
+        page,
+    };
     let mut all = Vec::new();
     for delivery in api.queue.deliveries(&filter).await? {
         all.push(deliveries::with_attempts(&api, &delivery).await?);
@@ -151,26 +164,40 @@ async fn drain(mut body: Body) {
     }
 }
 
-fn parse(body: &[u8]) -> Result<(Draft, Schedule), Problem> {
-    let refused = |detail: String| {
-        let detail = format!("the body is not a notification in JSON: {detail}");
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    };
+/// One notification as its producer words it.
+pub(super) fn parse(body: &[u8]) -> Result<Given, Problem> {
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err(refused(
-            "it must be an object, such as {\"type\": \"alert.firing\"}".to_owned(),
-        ));
+        let detail = "it must be an object, such as {\"type\": \"alert.firing\"}";
+        return Err(refused("a notification", detail));
     }
+    parse_json(body, "a notification")
+}
+
+fn refused(what: &str, detail: &str) -> Problem {
+    let detail = format!("the body is not {what} in JSON: {detail}");
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// JSON whose errors name the field.
+pub(super) fn parse_json<T: serde::de::DeserializeOwned>(
+    body: &[u8],
+    what: &str,
+) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let body: Given = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let message = suggest::reword(&error.inner().to_string());
         match path.as_str() {
-            "." | "?" => refused(message),
+            "." | "?" => refused(what, &message),
             field => Problem::field(field, &message),
         }
     })?;
-    json.end().map_err(|error| refused(error.to_string()))?;
+    json.end().map_err(|error| refused(what, &error.to_string()))?;
+    Ok(parsed)
+}
+
+/// What is to be stored, and when it is to be sent.
+pub(super) fn draft(body: Given) -> Result<(Draft, Schedule), Problem> {
     let schedule = Schedule::parse(body.deliver_after.as_deref(), body.expires_after.as_deref())?;
     let (content, content_type) = match (body.content, body.content_text, body.content_base64) {
         (None, None, None) => (Bytes::new(), "application/json"),
@@ -208,7 +235,7 @@ mod tests {
     use axum::response::IntoResponse;
 
     async fn refused(body: &str) -> String {
-        let problem = match parse(body.as_bytes()) {
+        let problem = match parse(body.as_bytes()).and_then(draft) {
             Err(problem) => problem,
             Ok((draft, _)) => draft
                 .accept(NotificationId(uuid::Uuid::nil()), jiff::Timestamp::UNIX_EPOCH)
@@ -224,7 +251,8 @@ mod tests {
 
     #[test]
     fn json_content_is_kept_byte_for_byte() {
-        let (draft, _) = parse(br#"{"type":"x","content":{"b": 1.50,  "a":[1]}}"#).unwrap();
+        let (draft, _) =
+            draft(parse(br#"{"type":"x","content":{"b": 1.50,  "a":[1]}}"#).unwrap()).unwrap();
         assert_eq!(draft.content, r#"{"b": 1.50,  "a":[1]}"#);
         assert_eq!(draft.content_type, "application/json");
     }
@@ -232,7 +260,7 @@ mod tests {
     #[test]
     fn a_schedule_is_given_as_durations() {
         let body = br#"{"type":"x","deliver_after":"10m","expires_after":"1h"}"#;
-        let (_, schedule) = parse(body).unwrap();
+        let (_, schedule) = draft(parse(body).unwrap()).unwrap();
         assert_eq!(schedule, Schedule::parse(Some("10m"), Some("1h")).unwrap());
     }
 

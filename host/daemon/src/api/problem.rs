@@ -9,6 +9,7 @@ use postrider_core::notification::InvalidNotification;
 use postrider_queue::QueueError;
 use serde_json::json;
 
+use super::request_id;
 use crate::upkeep::admission::Full;
 
 /// Seconds after which a caller may try again while the queue is unavailable.
@@ -48,6 +49,17 @@ impl Problem {
         )
     }
 
+    /// The same, of one item of many.
+    pub fn within(self, place: &str) -> Self {
+        let (Self { status, detail, field, retry_after }, place) = (self, place);
+        let field = field.map(|field| format!("{place}.{field}"));
+        let detail = match &field {
+            Some(_) => format!("{place}.{detail}"),
+            None => format!("{place}: {detail}"),
+        };
+        Self { status, detail, field, retry_after }
+    }
+
     /// A field of the request that is not what it must be.
     pub fn field(field: &str, detail: &str) -> Self {
         let detail = format!("{field}: {detail}");
@@ -62,6 +74,9 @@ impl IntoResponse for Problem {
             json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
         if let (Some(field), Some(body)) = (self.field, body.as_object_mut()) {
             body.insert("field".to_owned(), field.into());
+        }
+        if let (Some(id), Some(body)) = (request_id::current(), body.as_object_mut()) {
+            body.insert("request_id".to_owned(), id.into());
         }
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (self.status, kind, body.to_string()).into_response();
@@ -88,7 +103,8 @@ impl From<QueueError> for Problem {
         // Its caller is told each time; the log only now and then that callers are.
         static OUTAGE: Seldom = Seldom::new();
         if status != StatusCode::SERVICE_UNAVAILABLE || OUTAGE.may_say(Instant::now()) {
-            tracing::error!(%error, "a request could not be served");
+            let request = request_id::current();
+            tracing::error!(%error, request.id = request, "a request could not be served");
         }
         Self::new(status, error.to_string())
     }

@@ -2,12 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
+use postrider_queue::Blocked;
 use serde_json::{Value, json};
 
-use super::problem::Problem;
-use super::{Api, breakers};
+use super::{Api, breakers, schema};
+use crate::registry::Registry;
 
-/// `GET /v1/plugins`.
+/// Lists plugins.
+#[utoipa::path(
+    get, path = "/v1/plugins", tag = "plugins",
+    responses(
+        (status = 200, body = schema::Plugins),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn plugins(State(api): State<Api>) -> Json<Value> {
     let registry = api.registry.load();
     let items: Vec<Value> = registry
@@ -35,10 +43,8 @@ pub async fn plugins(State(api): State<Api>) -> Json<Value> {
     Json(json!({"items": items, "next": null, "wasmtime": postrider_sandbox::wasmtime_version()}))
 }
 
-/// `GET /v1/destinations`: those in force, and files that never were good.
-pub async fn destinations(State(api): State<Api>) -> Result<Json<Value>, Problem> {
-    let blocked = api.queue.blocked().await?;
-    let registry = api.registry.load();
+/// Destinations in force, and files that never were good, with the breakers of those that are blocked.
+pub(super) fn destinations(registry: &Registry, blocked: Option<&[Blocked]>) -> Vec<Value> {
     let known = registry.destinations().map(|(name, entry)| {
         json!({
             "name": name,
@@ -48,7 +54,7 @@ pub async fn destinations(State(api): State<Api>) -> Result<Json<Value>, Problem
             "problem": entry.problem.as_ref().or_else(|| registry.warnings.get(name)),
             "allow": entry.spec.allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fallback": entry.spec.fallback,
-            "breaker": breakers::of(&blocked, name),
+            "breaker": blocked.map(|blocked| breakers::of(blocked, name)),
             "since": entry.since,
         })
     });
@@ -56,5 +62,5 @@ pub async fn destinations(State(api): State<Api>) -> Result<Json<Value>, Problem
         let name = file.strip_suffix(".toml").unwrap_or(file);
         json!({"name": name, "plugin": null, "state": "refused", "reason": problem, "problem": problem})
     });
-    Ok(Json(json!({"items": known.chain(refused).collect::<Vec<_>>(), "next": null})))
+    known.chain(refused).collect()
 }

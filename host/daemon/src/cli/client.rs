@@ -9,6 +9,29 @@ use serde_json::Value;
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A stream of events has no end to wait for.
+const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// The daemon said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    detail: String,
+}
+
+/// There is no daemon to ask.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoAnswer(String);
+
+impl Refusal {
+    fn of(status: reqwest::StatusCode, body: &Value) -> Self {
+        let detail = body.get("detail").and_then(Value::as_str).unwrap_or(status.as_str());
+        Self { status: status.as_u16(), detail: detail.to_owned() }
+    }
+}
+
 pub(super) struct Client {
     http: reqwest::Client,
     base: reqwest::Url,
@@ -78,26 +101,59 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        let answer = request.send().await.map_err(|error| match error.is_connect() {
-            true => anyhow!(
-                "no postrider answers at {}; start it, or say where it is with --url",
-                self.shown
-            ),
-            false => anyhow!(error),
-        })?;
+        let answer = self.with(request).send().await.map_err(|error| self.no_answer(error))?;
         let status = answer.status();
         let text = answer.text().await?;
         let body: Value = serde_json::from_str(&text).with_context(|| {
             format!("{} answered {status} without JSON; is it a postrider?", self.shown)
         })?;
         if !status.is_success() {
-            bail!("{}", body.get("detail").and_then(Value::as_str).unwrap_or(status.as_str()));
+            return Err(Refusal::of(status, &body).into());
         }
         Ok(body)
+    }
+
+    /// Opens what does not end by itself.
+    pub(super) async fn follow(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        last: Option<&str>,
+    ) -> Result<reqwest::Response> {
+        let mut url = self.at(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.get(url).timeout(FOR_EVER);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let answer = self.with(request).send().await.map_err(|error| self.no_answer(error))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let body = answer.json().await.unwrap_or(Value::Null);
+            return Err(Refusal::of(status, &body).into());
+        }
+        Ok(answer)
+    }
+
+    /// With the token, if there is one.
+    fn with(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> anyhow::Error {
+        match error.is_connect() {
+            true => NoAnswer(format!(
+                "no postrider answers at {}; start it, or say where it is with --url",
+                self.shown
+            ))
+            .into(),
+            false => anyhow!(error),
+        }
     }
 }
 

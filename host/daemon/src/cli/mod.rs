@@ -5,16 +5,20 @@
 //! - `act`: redeliver and cancel.
 //! - `plugin`: notifier modules, most of it without a daemon.
 //! - `token`: tokens and the audit.
-//! - `send`: `send`.
+//! - `dead`: dead letters; `destination`: destinations.
+//! - `send`: `send` and `explain`; `tail`: `tail`.
 //! - `show`: lists and single things, as tables or JSON.
 
 mod act;
 mod client;
 mod db;
+mod dead;
+mod destination;
 mod pg_dump;
 mod plugin;
 mod send;
 mod show;
+mod tail;
 mod token;
 
 use std::io::Write as _;
@@ -22,15 +26,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Flags};
 use crate::plugins::secrets::Sources;
-use client::Client;
+use client::{Client, NoAnswer, Refusal};
+
+/// Exit codes beside 0, 1 and clap's 2.
+const UNAVAILABLE: u8 = 3;
+const NOT_THERE: u8 = 4;
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed or refused; 2 wrong usage; \
+     3 no daemon answers, or it cannot serve now: try again; 4 there is no such thing.";
 
 /// A notifier daemon with a durable queue and sandboxed WebAssembly notifiers.
 #[derive(Parser)]
-#[command(name = "postrider", version, about)]
+#[command(name = "postrider", version, about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -56,9 +66,28 @@ enum Command {
     /// Looks at notifier modules.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Looks at destinations, and resumes those that are left alone.
+    /// Looks at destinations, pauses, resumes and tests them.
     #[command(subcommand)]
-    Destination(DestinationCommand),
+    Destination(destination::DestinationCommand),
+    /// Looks at dead letters, revives them and puts them away.
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
+    /// Says which destinations a notification would go to, and why not to the others.
+    Explain {
+        #[command(flatten)]
+        notification: send::Given,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Tells what happens on a host, as it happens.
+    Tail {
+        #[command(flatten)]
+        wanted: tail::Wanted,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Prints completions for a shell.
+    Completions { shell: clap_complete::Shell },
     /// Looks at the hosts that work on the queue.
     #[command(subcommand)]
     Host(HostCommand),
@@ -164,21 +193,6 @@ enum DeliveryCommand {
 }
 
 #[derive(Subcommand)]
-enum DestinationCommand {
-    /// Lists the destinations that the daemon knows, and what is wrong with files that are not in force.
-    List {
-        #[command(flatten)]
-        to: To,
-    },
-    /// Tries a destination again now that was left alone: closes its breaker and ends its hold.
-    Resume {
-        name: String,
-        #[command(flatten)]
-        to: To,
-    },
-}
-
-#[derive(Subcommand)]
 enum HostCommand {
     /// Lists the hosts, the newest first.
     List {
@@ -204,8 +218,20 @@ pub async fn run() -> ExitCode {
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
             let _closed = writeln!(std::io::stderr(), "postrider: {error:#}").is_err();
-            ExitCode::FAILURE
+            exit_code(&error)
         }
+    }
+}
+
+/// Documented in `--help`: what a script may act on.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<NoAnswer>().is_some() {
+        return ExitCode::from(UNAVAILABLE);
+    }
+    match error.downcast_ref::<Refusal>().map(|refusal| refusal.status) {
+        Some(404) => ExitCode::from(NOT_THERE),
+        Some(502..=504) => ExitCode::from(UNAVAILABLE),
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -246,14 +272,16 @@ async fn command(command: Command) -> Result<ExitCode> {
             act::run(&to.client()?, "cancel", which, to.json).await?;
         }
         Command::Plugin(command) => return plugin::run(command).await,
-        Command::Destination(DestinationCommand::List { to }) => {
-            let found = to.client()?.get(&["v1", "destinations"], &[]).await?;
-            let columns = ["name", "plugin", "state", "breaker.state", "reason", "problem"];
-            show::list(&found, to.json, &columns)?;
+        Command::Destination(command) => return destination::run(command).await,
+        Command::Dead(command) => dead::run(command).await?,
+        Command::Explain { notification, to } => {
+            send::explain(&to.client()?, notification, to.json).await?;
         }
-        Command::Destination(DestinationCommand::Resume { name, to }) => {
-            let path = ["v1", "destinations", &name, "resume"];
-            show::one(&to.client()?.post(&path, String::new()).await?, to.json)?;
+        Command::Tail { wanted, to } => tail::run(&to.client()?, wanted, to.json).await?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "postrider", &mut script);
+            show::print(&String::from_utf8_lossy(&script))?;
         }
         Command::Host(HostCommand::List { to }) => {
             let found = to.client()?.get(&["v1", "hosts"], &[]).await?;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::client::Client;
+use super::show;
 
 /// A notification as its flags give it.
 #[derive(Args)]
@@ -58,6 +59,12 @@ pub(super) async fn run(client: &Client, given: Given, as_json: bool) -> Result<
         false => writeln!(out, "{}", answer.get("id").and_then(Value::as_str).unwrap_or(""))?,
     }
     Ok(())
+}
+
+/// Says where it would go, and sends nothing.
+pub(super) async fn explain(client: &Client, given: Given, as_json: bool) -> Result<()> {
+    let answer = client.post(&["v1", "explain"], body(given, Vec::new())?).await?;
+    show::list(&answer, as_json, &["destination", "goes", "reason", "state", "paused"])
 }
 
 /// The body of `POST /v1/notifications`.

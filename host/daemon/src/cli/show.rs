@@ -1,9 +1,9 @@
 //! Answers of the API as tables, or as the JSON that they are.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 /// Prints a list: these columns of each item.
@@ -99,12 +99,38 @@ fn fields(of: &Value, but: &[&str]) -> String {
     shown.map(|(name, value)| format!("{name:<16} {}\n", cell(value))).collect()
 }
 
+/// Colour is for terminals, and for those who want it there (<https://no-color.org>).
+pub(super) fn is_colored() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !unwanted && std::io::stdout().is_terminal()
+}
+
+fn color(column: &str, text: &str) -> Option<Color> {
+    if !["state", "outcome", "goes"].contains(&column) {
+        return None;
+    }
+    match text {
+        "delivered" | "ready" | "loaded" | "active" | "live" | "true" => Some(Color::Green),
+        "dead" | "refused" | "rejected" | "quarantined" | "trap" | "gone" => Some(Color::Red),
+        "parked" | "retry" | "kept" | "leased" | "silent" | "timeout" | "limit" => {
+            Some(Color::Yellow)
+        }
+        _ => None,
+    }
+}
+
 fn table(items: &[Value], columns: &[&str]) -> String {
+    let colored = is_colored();
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|column| column.to_uppercase()));
     for item in items {
-        table.add_row(columns.iter().map(|column| cell(at(item, column))));
+        table.add_row(columns.iter().map(|column| {
+            let text = cell(at(item, column));
+            let color = color(column, &text).filter(|_| colored);
+            let shown = Cell::new(text);
+            color.map_or(shown.clone(), |color| shown.fg(color))
+        }));
     }
     format!("{table}\n")
 }
@@ -115,7 +141,7 @@ fn at<'a>(item: &'a Value, column: &str) -> &'a Value {
 }
 
 /// A value on a terminal: what producers and plugins wrote cannot move the cursor.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -126,7 +152,7 @@ fn cell(value: &Value) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever read us has seen enough, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -45,6 +45,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::feed::Feed;
 use crate::registry::{Entry, Registry, SharedRegistry};
 use crate::signals::Signals;
 use crate::signals::pulse::Loop;
@@ -139,6 +140,7 @@ struct Shared {
     attempts: TaskTracker,
     trouble: Trouble,
     breakers: Breakers,
+    feed: Option<Feed>,
 }
 
 impl Waker {
@@ -190,8 +192,17 @@ impl Dispatcher {
             attempts: TaskTracker::new(),
             trouble: Trouble::default(),
             breakers: Breakers::default(),
+            feed: None,
         };
         Self { shared: Arc::new(shared), waker }
+    }
+
+    /// Tells what comes of attempts.
+    pub fn telling(mut self, feed: Feed) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.feed = Some(feed);
+        }
+        self
     }
 
     /// Dispatches until `stop`, then drains: running attempts get the grace period, the rest is handed back fenced.

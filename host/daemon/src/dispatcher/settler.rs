@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::LeaseKey;
 use postrider_core::settle::Settlement;
 use postrider_queue::{Lease, Settle};
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::trouble::Part;
+use crate::feed::{Event, Feed};
 use crate::signals::Lost;
 use crate::signals::notices::About;
 
@@ -20,26 +22,31 @@ const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 
 /// A handle to settle with. Settling never blocks: the leases in flight bound what can wait.
 #[derive(Clone)]
-pub(super) struct Settler(mpsc::UnboundedSender<Ending>);
+pub(super) struct Settler(mpsc::UnboundedSender<Ending>, Option<Feed>);
 
 /// A settlement, and whether another delivery of its key may be due after it.
 struct Ending {
     settle: Settle,
     ordered: bool,
     about: About,
+    /// What to tell once it is written.
+    event: Option<Event>,
 }
 
 impl Settler {
     /// Starts the settler. It ends when every handle is dropped and everything is written.
     pub(super) fn start(shared: Arc<Shared>) -> (Self, JoinHandle<()>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), tokio::spawn(write_all(shared, receiver)))
+        let feed = shared.feed.clone();
+        (Self(sender, feed), tokio::spawn(write_all(shared, receiver)))
     }
 
     pub(super) fn settle(&self, lease: &Lease, settle: Settle) {
         let ordered = lease.order_key.is_some();
         let about = About::of(lease, &settle);
-        if self.0.send(Ending { settle, ordered, about }).is_err() {
+        let feed = self.1.as_ref().filter(|feed| feed.is_heard());
+        let event = feed.and_then(|feed| feed.settled(lease, &settle));
+        if self.0.send(Ending { settle, ordered, about, event }).is_err() {
             tracing::error!("a settlement came after the end; its lease will expire");
         }
     }
@@ -49,22 +56,32 @@ async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<En
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         let ordered = batch.iter().any(|ending| ending.ordered && ending.settle.ends());
-        let endings = batch.drain(..).map(|ending| (ending.settle, ending.about));
-        let (settles, abouts): (Vec<_>, Vec<_>) = endings.unzip();
-        write(&shared, settles, &abouts, &receiver).await;
+        let mut settles = Vec::with_capacity(batch.len());
+        let mut abouts = Vec::with_capacity(batch.len());
+        let mut events = Vec::with_capacity(batch.len());
+        for Ending { settle, about, event, .. } in batch.drain(..) {
+            events.extend(event.map(|event| (settle.key, event)));
+            abouts.push(about);
+            settles.push(settle);
+        }
+        let lost = write(&shared, settles, &abouts, &receiver).await;
+        if let Some(feed) = &shared.feed {
+            let written = events.into_iter().filter(|(key, _)| !lost.contains(key));
+            feed.tell(written.map(|(_, event)| event));
+        }
         if ordered {
             shared.waker.wake();
         }
     }
 }
 
-/// Writes a batch, for ever if need be: at a stop the dispatcher puts an end to it.
+/// Writes a batch, for ever if need be: at a stop the dispatcher puts an end to it. Answers what was lost.
 async fn write(
     shared: &Shared,
     batch: Vec<Settle>,
     abouts: &[About],
     receiver: &mpsc::UnboundedReceiver<Ending>,
-) {
+) -> Vec<LeaseKey> {
     let (mut wait, longest) = TRY_AGAIN;
     let mut again = false;
     let lost = loop {
@@ -95,6 +112,7 @@ async fn write(
         }
     }
     wake_for(shared, &batch);
+    lost
 }
 
 /// The loop plans its next look by what was due before this batch.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postrider_core::settle::{Cause, Standing};
-use postrider_core::{DeliveryId, Draft, LeaseKey, NotificationId, Retention};
+use postrider_core::{DeliveryId, Draft, HostId, LeaseKey, NotificationId, Retention};
 use postrider_queue::{MemoryQueue, Settle};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
@@ -19,6 +20,7 @@ use crate::api::auth::audit::Audit;
 use crate::api::auth::doorman::Doorman;
 use crate::api::auth::session::Sessions;
 use crate::dispatcher::Waker;
+use crate::feed::Feed;
 use crate::registry::SharedRegistry;
 use crate::registry::tests::entry;
 use crate::upkeep::admission::{Admission, Limits};
@@ -37,6 +39,8 @@ fn api(signals: &Signals) -> Api {
         signals: signals.clone(),
         max_body: 1_000,
         admission: Admission::new(Limits::default()),
+        feed: Feed::new(HostId(Uuid::nil()), || Timestamp::UNIX_EPOCH),
+        feed_stop: CancellationToken::new(),
         retention: Retention::default(),
         database: "memory".into(),
         now: || Timestamp::UNIX_EPOCH,

@@ -22,6 +22,8 @@ use crate::{
 
 pub(crate) mod access;
 pub(crate) mod breakers;
+pub(crate) mod finding;
+pub(crate) mod holding;
 pub(crate) mod hosts;
 pub(crate) mod intake;
 pub(crate) mod lanes;
@@ -108,6 +110,18 @@ macro_rules! conformance {
             deliveries_page_without_gaps_or_doubles
             deliveries_are_filtered_by_every_field
             unknown_ids_are_absent_not_errors
+        }
+        conformance! { $make, finding:
+            notifications_are_found_by_every_field
+            notifications_are_found_by_where_they_stand
+            patterns_mean_the_same_in_every_store
+            a_bound_below_ends_a_list
+        }
+        conformance! { $make, holding:
+            a_paused_destination_is_held_until_somebody_resumes_it
+            a_rest_that_is_asked_for_does_not_end_a_pause
+            a_pause_takes_the_breakers_place_and_none_opens_meanwhile
+            what_is_put_away_is_cancelled_and_can_be_revived
         }
         conformance! { $make, schedule:
             a_later_delivery_is_due_then_and_not_before
@@ -298,7 +312,14 @@ impl Stage {
 
 pub(crate) fn everything() -> DeliveryFilter {
     let page = Page { after: None, limit: 1_000 };
-    DeliveryFilter { state: None, destination: None, notification: None, id: None, page }
+    DeliveryFilter {
+        state: None,
+        destination: None,
+        notification: None,
+        id: None,
+        above: None,
+        page,
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's ids only need to differ")]

@@ -2,7 +2,7 @@
 
 use postrider_core::breaker::{BreakerState, Trial, Turn};
 
-use super::{Hold, StoredBreaker, Tables};
+use super::{StoredBreaker, StoredHold, Tables};
 use crate::breaker::SHUT;
 use crate::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip, millis};
 
@@ -17,7 +17,7 @@ impl Tables {
         let hold = self
             .holds
             .entry(destination.to_owned())
-            .or_insert(Hold { since: now, until: i64::MIN });
+            .or_insert(StoredHold { since: now, until: i64::MIN });
         if hold.until <= now {
             hold.since = now;
         }
@@ -25,6 +25,9 @@ impl Tables {
     }
 
     pub(super) fn trip(&mut self, trip: &Trip) -> bool {
+        if self.paused.contains_key(&trip.destination) {
+            return false;
+        }
         let known = self.breakers.get_mut(&trip.destination);
         let changed = match known {
             Some(breaker) if trip.gone && breaker.state != BreakerState::Gone => {
@@ -108,6 +111,7 @@ impl Tables {
 
     /// Closes the breaker and ends the hold.
     pub(super) fn lift(&mut self, destination: &str) -> bool {
+        self.paused.remove(destination);
         let held = self.holds.remove(destination).is_some_and(|hold| hold.until > self.now);
         self.breakers.remove(destination).is_some() || held
     }

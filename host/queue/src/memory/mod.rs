@@ -6,6 +6,7 @@
 mod access;
 mod breakers;
 mod chores;
+mod holding;
 mod order;
 mod rules;
 
@@ -23,10 +24,10 @@ use postrider_core::{
 use tokio::time::Instant;
 
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationRecord, Page,
-    Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried,
-    Trip, millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
+    HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationFilter,
+    NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats,
+    Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -51,8 +52,9 @@ struct Tables {
     ended: Vec<i64>,
     pairs: HashMap<(i64, String), i64>,
     attempts: BTreeMap<i64, Vec<Attempt>>,
-    holds: HashMap<String, Hold>,
+    holds: HashMap<String, StoredHold>,
     breakers: BTreeMap<String, StoredBreaker>,
+    paused: HashMap<String, Paused>,
     destinations: BTreeMap<String, StoredDestination>,
     notes: BTreeMap<(String, String), Note>,
     versions: u64,
@@ -140,7 +142,7 @@ struct Held {
 
 /// A destination that is left alone.
 #[derive(Debug)]
-struct Hold {
+struct StoredHold {
     since: i64,
     until: i64,
 }
@@ -338,6 +340,20 @@ impl Queue for MemoryQueue {
         Ok(self.open()?.blocked())
     }
 
+    async fn put_away(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        let mut tables = self.open()?;
+        Ok(ids.iter().map(|id| u64::from(tables.put_away(id.0))).sum())
+    }
+
+    async fn pause(&self, destination: &str, reason: &str) -> Result<(), QueueError> {
+        self.open()?.pause(destination, reason);
+        Ok(())
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, QueueError> {
+        Ok(self.open()?.all_holds())
+    }
+
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let tables = self.open()?;
         let named =
@@ -372,10 +388,16 @@ impl Queue for MemoryQueue {
         Ok(row.and_then(|row| Some(tables.notifications.get(row)?.record(*row))))
     }
 
-    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+    async fn find_notifications(
+        &self,
+        filter: &NotificationFilter,
+    ) -> Result<Vec<NotificationRecord>, QueueError> {
         let tables = self.open()?;
-        let below = tables.notifications.range(..page.after.unwrap_or(i64::MAX));
-        let newest = below.rev().take(page.limit as usize).map(|(row, n)| {
+        let below = tables.notifications.range(..filter.page.after.unwrap_or(i64::MAX));
+        let above = filter.above.unwrap_or(0);
+        let wanted =
+            below.rev().filter(|(row, n)| **row > above && tables.is_wanted(**row, n, filter));
+        let newest = wanted.take(filter.page.limit as usize).map(|(row, n)| {
             let mut record = n.record(*row);
             record.notification.content = bytes::Bytes::new();
             record
@@ -392,6 +414,7 @@ impl Queue for MemoryQueue {
                 && filter.destination.as_ref().is_none_or(|name| *name == record.destination)
                 && filter.notification.is_none_or(|id| id == record.notification)
                 && filter.id.is_none_or(|id| id == record.id)
+                && filter.above.is_none_or(|above| record.id.0 > above)
         });
         Ok(wanted.take(filter.page.limit as usize).collect())
     }

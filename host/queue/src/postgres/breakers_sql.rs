@@ -7,6 +7,17 @@ macro_rules! shut {
     };
 }
 
+/// A person's pause comes before a breaker.
+macro_rules! not_paused {
+    ($destination:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM holds p WHERE p.destination = ",
+            $destination,
+            " AND p.paused IS NOT NULL)"
+        )
+    };
+}
+
 /// The hold beside each breaker of `b`.
 macro_rules! shut_hold {
     () => {
@@ -23,18 +34,21 @@ macro_rules! shut_hold {
 /// $1: destination, $2: reason, $3: milliseconds until the first probe.
 pub(super) const TRIP: &str = concat!(
     "WITH b AS (INSERT INTO breakers (destination, state, reason, since, next) \
-     VALUES ($1, 1, $2, now(), greatest(now() + $3::bigint * interval '1 millisecond', \
-       (SELECT until FROM holds WHERE destination = $1))) \
-     ON CONFLICT DO NOTHING RETURNING destination), ",
+     SELECT $1::text, 1, $2::text, now(), greatest(now() + $3::bigint * interval '1 millisecond', \
+       (SELECT until FROM holds WHERE destination = $1)) WHERE ",
+    not_paused!("$1"),
+    " ON CONFLICT DO NOTHING RETURNING destination), ",
     shut_hold!()
 );
 
 /// $1: destination, $2: reason.
 pub(super) const GONE: &str = concat!(
     "WITH b AS (INSERT INTO breakers (destination, state, reason, since, next) \
-     VALUES ($1, 4, $2, now(), ",
+     SELECT $1::text, 4, $2::text, now(), ",
     shut!(),
-    ") ON CONFLICT (destination) DO UPDATE SET state = 4, reason = excluded.reason, \
+    " WHERE ",
+    not_paused!("$1"),
+    " ON CONFLICT (destination) DO UPDATE SET state = 4, reason = excluded.reason, \
      next = excluded.next, trial = breakers.trial + 1 \
      WHERE breakers.state <> 4 RETURNING destination), ",
     shut_hold!()

@@ -10,11 +10,13 @@ use sqlx::postgres::PgRow;
 use super::moment::Moment;
 use super::{
     Again, LONG_PATIENCE, PATIENCE, PostgresQueue, chores_sql as sql, fault, ids, milliseconds,
+    text,
 };
+use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
 use crate::{
-    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord, Pruned, QueueError,
-    Retention, Rows, Sizes, Stats, content_gone, millis,
+    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused, Pruned,
+    QueueError, Retention, Rows, Sizes, Stats, content_gone, millis,
 };
 
 impl PostgresQueue {
@@ -96,6 +98,22 @@ impl PostgresQueue {
         self.call(PATIENCE, Again::Yes, leave).await.map(drop)
     }
 
+    pub(super) async fn pause_for(
+        &self,
+        destination: &str,
+        reason: &str,
+    ) -> Result<(), QueueError> {
+        let pause = || {
+            let pause = sqlx::query(sql::PAUSE).bind(destination);
+            pause.bind(Moment::from_millis(PAUSED_UNTIL)).bind(text(reason)).execute(&self.pool)
+        };
+        self.call(PATIENCE, Again::Yes, pause).await.map(drop)
+    }
+
+    pub(super) async fn held(&self) -> Result<Vec<Hold>, QueueError> {
+        self.rows(|| sqlx::query(sql::HOLDS).fetch_all(&self.pool), hold).await
+    }
+
     pub(super) async fn numbers(&self) -> Result<Stats, QueueError> {
         let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
         let stats = || {
@@ -136,6 +154,17 @@ fn host(row: &PgRow) -> Result<HostRecord, sqlx::Error> {
         started: moment("started")?,
         seen: moment("seen")?,
         live: row.try_get("live")?,
+    })
+}
+
+fn hold(row: &PgRow) -> Result<Hold, sqlx::Error> {
+    let moment = |moment: Moment| millis::timestamp(moment.millis());
+    let paused: Option<Moment> = row.try_get("paused")?;
+    let reason: String = row.try_get("reason")?;
+    Ok(Hold {
+        destination: row.try_get("destination")?,
+        until: moment(row.try_get("until")?),
+        paused: paused.map(|since| Paused { since: moment(since), reason }),
     })
 }
 

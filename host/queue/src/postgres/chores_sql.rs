@@ -128,6 +128,18 @@ pub(super) const HOSTS: &str = "SELECT id, name, version, listen, destinations, 
 /// $1: id.
 pub(super) const LEAVE: &str = "DELETE FROM hosts WHERE id = $1";
 
+// ---- holds ---------------------------------------------------------------------------------------------------
+
+/// $1: destination, $2: until, $3: reason.
+pub(super) const PAUSE: &str = "WITH b AS (DELETE FROM breakers WHERE destination = $1) \
+     INSERT INTO holds (destination, until, paused, reason) \
+     VALUES ($1, $2, now(), $3) ON CONFLICT (destination) DO UPDATE \
+     SET until = excluded.until, paused = coalesce(holds.paused, excluded.paused), \
+     reason = excluded.reason";
+
+pub(super) const HOLDS: &str = "SELECT destination, until, paused, reason FROM holds \
+     WHERE until > now() ORDER BY destination";
+
 // ---- numbers -------------------------------------------------------------------------------------------------
 
 /// $1: count no further than this where rows have an index, $2: and this where they have none. Estimates are those of
@@ -181,5 +193,7 @@ pub(super) const ALL: &[&str] = &[
     REMOVED,
     HOSTS,
     LEAVE,
+    PAUSE,
+    HOLDS,
     STATS,
 ];

@@ -49,6 +49,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use postrider_core::{
     Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, NotificationId, Retention,
 };
@@ -57,16 +58,18 @@ use sqlx::postgres::{PgPool, PgRow};
 
 use self::doubt::Doubt;
 pub(crate) use self::intake::known_under;
+use self::moment::Moment;
 pub use self::open::{OpenError, PostgresOptions};
 use self::order::Search;
 pub(crate) use self::sql::OUTBOX;
 use self::watermark::Watermarks;
 use self::words::Words;
+use crate::listing::as_like;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue,
-    QueueError, Route, Schema, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip,
-    millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
+    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
+    NotificationState, Pruned, Queue, QueueError, Route, Schema, Settle, Slot, StateEntry, Stats,
+    Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -229,6 +232,20 @@ impl Queue for PostgresQueue {
             .await
     }
 
+    async fn put_away(&self, dead: &[DeliveryId]) -> Result<u64, QueueError> {
+        let ids = ids(dead);
+        let put_away = || sqlx::query(sql::PUT_AWAY).bind(&ids).execute(&self.pool);
+        Ok(self.call(PATIENCE, Again::Yes, put_away).await?.rows_affected())
+    }
+
+    async fn pause(&self, destination: &str, reason: &str) -> Result<(), QueueError> {
+        self.pause_for(destination, reason).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, QueueError> {
+        self.held().await
+    }
+
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.look_for(destinations).await
     }
@@ -267,12 +284,33 @@ impl Queue for PostgresQueue {
         Ok(records.await?.pop())
     }
 
-    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
+    async fn find_notifications(
+        &self,
+        filter: &NotificationFilter,
+    ) -> Result<Vec<NotificationRecord>, QueueError> {
+        let whole = !filter.is_narrow() && filter.above.is_none();
+        let labels = serde_json::to_string(&filter.labels).ok();
+        let labels = labels.filter(|_| !filter.labels.is_empty());
+        let pattern = |pattern: &Option<String>| pattern.as_deref().map(as_like);
+        let (kind, source) = (pattern(&filter.kind), pattern(&filter.source));
+        let moment = |at: Option<Timestamp>| at.map(|at| Moment::from_millis(at.as_millisecond()));
         let query = || {
-            sqlx::query(sql::NOTIFICATIONS)
-                .bind(page.after.unwrap_or(i64::MAX))
-                .bind(i64::from(page.limit))
-                .fetch_all(&self.pool)
+            let query =
+                sqlx::query(if whole { sql::NOTIFICATIONS } else { sql::FIND_NOTIFICATIONS })
+                    .bind(filter.page.after.unwrap_or(i64::MAX))
+                    .bind(i64::from(filter.page.limit));
+            match whole {
+                true => query,
+                false => query
+                    .bind(filter.above.unwrap_or(0))
+                    .bind(&kind)
+                    .bind(&source)
+                    .bind(&labels)
+                    .bind(moment(filter.since))
+                    .bind(moment(filter.until))
+                    .bind(filter.state.map(NotificationState::name)),
+            }
+            .fetch_all(&self.pool)
         };
         self.rows(query, rows::notification_record).await
     }
@@ -286,6 +324,7 @@ impl Queue for PostgresQueue {
                 .bind(filter.id.map(|id| id.0))
                 .bind(filter.notification.map(|id| id.0))
                 .bind(i64::from(filter.page.limit))
+                .bind(filter.above.unwrap_or(0))
                 .fetch_all(&self.pool)
         };
         self.rows(query, rows::delivery_record).await
@@ -376,6 +415,8 @@ fn list_of(filter: &DeliveryFilter) -> &'static str {
     match (filter.id, filter.notification, filter.state, &filter.destination) {
         (Some(_), ..) => sql::DELIVERY,
         (None, Some(_), ..) => sql::DELIVERIES_OF_NOTIFICATION,
+        // What is bounded goes by the numbers: of a long backlog an index would be sorted whole.
+        (None, None, Some(Pending | Leased), _) if filter.above.is_some() => sql::DELIVERIES,
         (None, None, Some(Pending | Leased), Some(_)) => sql::DELIVERIES_LIVE_OF,
         (None, None, Some(Pending | Leased), None) => sql::DELIVERIES_LIVE,
         (None, None, Some(Dead), _) => sql::DELIVERIES_DEAD,

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_upkeep.sql"),
     include_str!("migrations/0004_breakers.sql"),
     include_str!("migrations/0005_access.sql"),
+    include_str!("migrations/0006_pause.sql"),
 ];
 /// How often a migration may meet another host's, or give way to those who use a table.
 const TRIES: u32 = 20;

@@ -46,6 +46,7 @@ macro_rules! delivery_record {
              WHEN 'cancelled' THEN d.state = 3 \
              ELSE true END \
              AND ($4::bigint IS NULL OR d.id = $4) AND ($5::uuid IS NULL OR n.id = $5) \
+             AND d.id > $7 \
              ORDER BY d.id DESC LIMIT $6"
         )
     };
@@ -447,6 +448,10 @@ pub(super) const CANCEL: &str = concat!(
      RETURNING d.id, d.destination, d.order_key"
 );
 
+/// $1: ids.
+pub(super) const PUT_AWAY: &str = "UPDATE deliveries SET state = 3, cause = NULL \
+     WHERE id = ANY ($1::bigint[]) AND state = 2";
+
 /// $1 and $2: leases, $3: cause, $4: reason. Of what was just claimed and cannot be read.
 pub(super) const BURY_HELD: &str = concat!(
     "UPDATE deliveries d SET state = 2, owner = NULL, claimed = NULL, finished = now(), \
@@ -537,8 +542,34 @@ pub(super) const NOTIFICATIONS: &str = concat!(
     " FROM notifications n WHERE n.seq < $1 ORDER BY n.seq DESC LIMIT $2"
 );
 
-// $1: below this id, $2: destination, $3: state, $4: id, $5: notification, $6: limit. One statement for each index
-// that can help; a partial index needs its own condition word for word.
+/// $1: below this row, $2: limit, $3: above this row, $4: type and $5: source as `LIKE` has them, $6: labels,
+/// $7: since, $8: until, $9: state. What is null matches all. Labels are read where the fan-out has found them good.
+pub(super) const FIND_NOTIFICATIONS: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    " FROM notifications n WHERE n.seq < $1 AND n.seq > $3 \
+     AND ($4::text IS NULL OR n.type LIKE $4) AND ($5::text IS NULL OR n.source LIKE $5) \
+     AND ($7::timestamptz IS NULL OR n.created_at >= $7) \
+     AND ($8::timestamptz IS NULL OR n.created_at < $8) \
+     AND CASE $9::text \
+     WHEN 'arrived' THEN n.fanned_out_at IS NULL \
+     WHEN 'malformed' THEN n.malformed IS NOT NULL \
+     WHEN 'unrouted' THEN n.deliveries = 0 \
+     WHEN 'live' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state = 0) \
+     WHEN 'dead' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state = 2) \
+     WHEN 'cancelled' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state = 3) \
+     WHEN 'delivered' THEN n.deliveries > 0 \
+       AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq) \
+       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state <> 1) \
+     ELSE true END \
+     AND CASE WHEN $6::text IS NULL THEN true \
+     WHEN n.fanned_out_at IS NULL OR n.malformed IS NOT NULL THEN false \
+     ELSE n.labels::jsonb @> $6::jsonb END \
+     ORDER BY n.seq DESC LIMIT $2"
+);
+
+// $1: below this id, $2: destination, $3: state, $4: id, $5: notification, $6: limit, $7: above this id. One statement for
+// each index that can help; a partial index needs its own condition word for word.
 pub(super) const DELIVERIES: &str = delivery_record!("true");
 pub(super) const DELIVERIES_LIVE: &str = delivery_record!("d.state = 0");
 pub(super) const DELIVERIES_LIVE_OF: &str = delivery_record!("d.state = 0 AND d.destination = $2");
@@ -631,6 +662,7 @@ pub(super) const ALL: &[&str] = &[
     FORGOTTEN,
     REDELIVER,
     CANCEL,
+    PUT_AWAY,
     BURY_HELD,
     BURY_ORPHANS,
     KEEP,
@@ -639,6 +671,7 @@ pub(super) const ALL: &[&str] = &[
     SIZE,
     NOTIFICATION,
     NOTIFICATIONS,
+    FIND_NOTIFICATIONS,
     DELIVERIES,
     DELIVERIES_LIVE,
     DELIVERIES_LIVE_OF,

@@ -9,14 +9,16 @@ macro_rules! shut {
 
 /// ?1: destination, ?2: reason, ?3: now, ?4: the first probe. Before [`SHUT_HOLD`].
 pub(super) const TRIP: &str = "INSERT INTO breakers (destination, state, reason, since, next) \
-     VALUES (?1, 1, ?2, ?3, max(?4, coalesce( \
-       (SELECT until FROM holds WHERE destination = ?1), 0))) ON CONFLICT DO NOTHING";
+     SELECT ?1, 1, ?2, ?3, max(?4, coalesce((SELECT until FROM holds WHERE destination = ?1), 0)) \
+     WHERE NOT EXISTS (SELECT 1 FROM holds p WHERE p.destination = ?1 AND p.paused IS NOT NULL) \
+     ON CONFLICT DO NOTHING";
 
 /// ?1: destination, ?2: reason, ?3: now. Before [`SHUT_HOLD`].
 pub(super) const GONE: &str = concat!(
-    "INSERT INTO breakers (destination, state, reason, since, next) VALUES (?1, 4, ?2, ?3, ",
+    "INSERT INTO breakers (destination, state, reason, since, next) SELECT ?1, 4, ?2, ?3, ",
     shut!(),
-    ") ON CONFLICT (destination) DO UPDATE SET state = 4, reason = excluded.reason, \
+    " WHERE NOT EXISTS (SELECT 1 FROM holds p WHERE p.destination = ?1 AND p.paused IS NOT NULL) \
+     ON CONFLICT (destination) DO UPDATE SET state = 4, reason = excluded.reason, \
      next = excluded.next, trial = trial + 1 WHERE state <> 4"
 );
 

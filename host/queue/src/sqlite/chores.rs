@@ -6,11 +6,12 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use uuid::Uuid;
 
-use super::{chores_sql as sql, json};
+use super::{breakers_sql, chores_sql as sql, json};
+use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
 use crate::{
-    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord, Pruned, Retention,
-    Rows, Sizes, Stats, millis,
+    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused, Pruned,
+    Retention, Rows, Sizes, Stats, millis,
 };
 
 /// What the writer is asked for.
@@ -19,6 +20,7 @@ pub(super) enum Chore {
     Prune(Chunk),
     Beat(HostBeat),
     Leave(HostId),
+    Pause { destination: String, reason: String },
 }
 
 pub(super) async fn run(
@@ -33,8 +35,24 @@ pub(super) async fn run(
             let leave = sqlx::query(sql::LEAVE).bind(host.to_string());
             leave.execute(connection).await?;
         }
+        Chore::Pause { destination, reason } => {
+            let pause = sqlx::query(sql::PAUSE).bind(destination).bind(PAUSED_UNTIL);
+            pause.bind(now).bind(reason).execute(&mut *connection).await?;
+            let forget = sqlx::query(breakers_sql::RESUME).bind(destination);
+            forget.execute(connection).await?;
+        }
     }
     Ok(Pruned::default())
+}
+
+pub(super) fn hold(row: &SqliteRow) -> Result<Hold, sqlx::Error> {
+    let paused: Option<i64> = row.try_get("paused")?;
+    let reason: String = row.try_get("reason")?;
+    Ok(Hold {
+        destination: row.try_get("destination")?,
+        until: millis::timestamp(row.try_get("until")?),
+        paused: paused.map(|since| Paused { since: millis::timestamp(since), reason }),
+    })
 }
 
 /// What the next chunk is to do.

@@ -81,6 +81,17 @@ pub(super) const HOSTS: &str = "SELECT id, name, version, listen, destinations, 
 /// ?1: id.
 pub(super) const LEAVE: &str = "DELETE FROM hosts WHERE id = ?1";
 
+// ---- holds ---------------------------------------------------------------------------------------------------
+
+/// ?1: destination, ?2: until, ?3: now, ?4: reason.
+pub(super) const PAUSE: &str = "INSERT INTO holds (destination, until, paused, reason) \
+     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (destination) DO UPDATE \
+     SET until = excluded.until, paused = coalesce(paused, excluded.paused), reason = excluded.reason";
+
+/// ?1: now.
+pub(super) const HOLDS: &str = "SELECT destination, until, paused, reason FROM holds \
+     WHERE until > ?1 ORDER BY destination";
+
 // ---- numbers -------------------------------------------------------------------------------------------------
 
 /// ?1: count no further than this where rows have an index, ?2: and this where they have none, ?3: now.
@@ -131,6 +142,8 @@ pub(super) const ALL: &[&str] = &[
     REMOVED,
     HOSTS,
     LEAVE,
+    PAUSE,
+    HOLDS,
     STATS,
     PAGES,
     BACKUP,

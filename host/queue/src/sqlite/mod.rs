@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use postrider_core::{
     Attempt, DeliveryId, DeliveryState, HostId, LeaseKey, NotificationId, Retention,
 };
@@ -57,11 +58,12 @@ pub use self::open::{Clock, OpenError, SqliteOptions};
 pub(crate) use self::sql::OUTBOX;
 use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
+use crate::listing::as_glob;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationRecord, Page, Pruned, Queue,
-    QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip,
-    content_gone, millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
+    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
+    NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep,
+    TrialClaim, Tried, Trip, content_gone, millis,
 };
 
 /// A queue in an SQLite file.
@@ -169,6 +171,20 @@ impl Queue for SqliteQueue {
         read(rows, |row| breakers::blocked(row, now))
     }
 
+    async fn put_away(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.write(Request::PutAway, ids.to_vec()).await
+    }
+
+    async fn pause(&self, destination: &str, reason: &str) -> Result<(), QueueError> {
+        let (destination, reason) = (destination.to_owned(), reason.to_owned());
+        self.write(Request::Chore, Chore::Pause { destination, reason }).await.map(drop)
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, QueueError> {
+        let holds = sqlx::query(chores_sql::HOLDS).bind(self.clock.now());
+        read(holds.fetch_all(&self.readers).await, chores::hold)
+    }
+
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         let names = json(&destinations).map_err(|error| fault::describe(&error))?;
         let now = self.clock.now();
@@ -206,13 +222,28 @@ impl Queue for SqliteQueue {
         Ok(records?.pop())
     }
 
-    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
-        let rows = sqlx::query(sql::NOTIFICATIONS)
-            .bind(page.after.unwrap_or(i64::MAX))
-            .bind(i64::from(page.limit))
-            .fetch_all(&self.readers)
-            .await;
-        read(rows, rows::notification_record)
+    async fn find_notifications(
+        &self,
+        filter: &NotificationFilter,
+    ) -> Result<Vec<NotificationRecord>, QueueError> {
+        let whole = !filter.is_narrow() && filter.above.is_none();
+        let query = sqlx::query(if whole { sql::NOTIFICATIONS } else { sql::FIND_NOTIFICATIONS })
+            .bind(filter.page.after.unwrap_or(i64::MAX))
+            .bind(i64::from(filter.page.limit));
+        let moment = |at: Option<Timestamp>| at.map(|at| at.as_millisecond());
+        let labels = json(&filter.labels).map_err(|error| fault::describe(&error))?;
+        let query = match whole {
+            true => query,
+            false => query
+                .bind(filter.above.unwrap_or(0))
+                .bind(filter.kind.as_deref().map(as_glob))
+                .bind(filter.source.as_deref().map(as_glob))
+                .bind(Some(labels).filter(|_| !filter.labels.is_empty()))
+                .bind(moment(filter.since))
+                .bind(moment(filter.until))
+                .bind(filter.state.map(NotificationState::name)),
+        };
+        read(query.fetch_all(&self.readers).await, rows::notification_record)
     }
 
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
@@ -225,6 +256,7 @@ impl Queue for SqliteQueue {
             .bind(filter.id.map(|id| id.0))
             .bind(filter.notification.map(|id| id.to_string()))
             .bind(i64::from(filter.page.limit))
+            .bind(filter.above.unwrap_or(0))
             .fetch_all(&self.readers)
             .await;
         read(rows, |row| rows::delivery_record(row, now))
@@ -314,6 +346,12 @@ fn list_of(filter: &DeliveryFilter) -> &'static str {
     match (filter.id, filter.notification, filter.state, &filter.destination) {
         (Some(_), ..) => sql::DELIVERY,
         (None, Some(_), ..) => sql::DELIVERIES_OF_NOTIFICATION,
+        // What is bounded goes by the numbers: of a long backlog an index would be sorted whole.
+        (None, None, Some(DeliveryState::Pending | DeliveryState::Leased), _)
+            if filter.above.is_some() =>
+        {
+            sql::DELIVERIES
+        }
         (None, None, Some(DeliveryState::Pending | DeliveryState::Leased), Some(_)) => {
             sql::DELIVERIES_LIVE_OF
         }

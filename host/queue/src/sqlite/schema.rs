@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_upkeep.sql"),
     include_str!("migrations/0004_breakers.sql"),
     include_str!("migrations/0005_access.sql"),
+    include_str!("migrations/0006_pause.sql"),
 ];
 
 /// Brings the database up to date, or refuses one that a newer postrider made unfit for this one, untouched.

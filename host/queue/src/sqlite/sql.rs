@@ -65,7 +65,7 @@ macro_rules! delivery_record {
              WHEN 'dead' THEN d.state = 2 \
              WHEN 'cancelled' THEN d.state = 3 \
              ELSE true END \
-             AND (?5 IS NULL OR d.id = ?5) AND (?6 IS NULL OR n.id = ?6) \
+             AND (?5 IS NULL OR d.id = ?5) AND (?6 IS NULL OR n.id = ?6) AND d.id > ?8 \
              ORDER BY d.id DESC LIMIT ?7"
         )
     };
@@ -364,6 +364,10 @@ pub(super) const CANCEL: &str = "UPDATE deliveries SET state = 3, owner = NULL, 
      finished = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
+/// ?1: ids.
+pub(super) const PUT_AWAY: &str = "UPDATE deliveries SET state = 3, cause = NULL \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 2";
+
 /// ?1: ids, ?2: now, ?3: cause, ?4: reason. After [`RECORD_LOST`].
 pub(super) const BURY: &str = "UPDATE deliveries SET state = 2, owner = NULL, claimed = NULL, waiting = 0, \
      finished = ?2, cause = ?3, reason = ?4 \
@@ -435,7 +439,33 @@ pub(super) const NOTIFICATIONS: &str = concat!(
     " FROM notifications n WHERE n.seq < ?1 ORDER BY n.seq DESC LIMIT ?2"
 );
 
-// ?1: below this id, ?2: now, ?3: destination, ?4: state, ?5: id, ?6: notification, ?7: limit. One statement for
+/// ?1: below this row, ?2: limit, ?3: above this row, ?4: type and ?5: source as globs, ?6: labels, ?7: since,
+/// ?8: until, ?9: state. What is null matches all.
+pub(super) const FIND_NOTIFICATIONS: &str = concat!(
+    "SELECT ",
+    notification_record!(),
+    " FROM notifications n WHERE n.seq < ?1 AND n.seq > ?3 \
+     AND (?4 IS NULL OR n.type GLOB ?4) AND (?5 IS NULL OR n.source GLOB ?5) \
+     AND (?7 IS NULL OR n.created_at >= ?7) AND (?8 IS NULL OR n.created_at < ?8) \
+     AND CASE ?9 \
+     WHEN 'arrived' THEN n.fanned_out_at IS NULL \
+     WHEN 'malformed' THEN n.malformed IS NOT NULL \
+     WHEN 'unrouted' THEN n.deliveries = 0 \
+     WHEN 'live' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 0) \
+     WHEN 'dead' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 2) \
+     WHEN 'cancelled' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 3) \
+     WHEN 'delivered' THEN n.deliveries > 0 \
+       AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq) \
+       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state <> 1) \
+     ELSE true END \
+     AND CASE WHEN ?6 IS NULL THEN true WHEN json_valid(n.labels) THEN NOT EXISTS ( \
+       SELECT 1 FROM json_each(?6) x WHERE NOT EXISTS ( \
+         SELECT 1 FROM json_each(n.labels) l WHERE l.key = x.key AND l.atom = x.value)) \
+     ELSE false END \
+     ORDER BY n.seq DESC LIMIT ?2"
+);
+
+// ?1: below this id, ?2: now, ?3: destination, ?4: state, ?5: id, ?6: notification, ?7: limit, ?8: above this id. One statement for
 // each index that can help; a partial index needs its own condition word for word.
 pub(super) const DELIVERIES: &str = delivery_record!("true");
 pub(super) const DELIVERIES_LIVE: &str = delivery_record!("d.state = 0");
@@ -541,6 +571,7 @@ pub(super) const ALL: &[&str] = &[
     REVIVE,
     HASTEN,
     CANCEL,
+    PUT_AWAY,
     BURY,
     ORPHANS,
     KEEP,
@@ -549,6 +580,7 @@ pub(super) const ALL: &[&str] = &[
     SIZE,
     NOTIFICATION,
     NOTIFICATIONS,
+    FIND_NOTIFICATIONS,
     DELIVERIES,
     DELIVERIES_LIVE,
     DELIVERIES_LIVE_OF,

@@ -45,6 +45,14 @@ pub(super) async fn cancel(
     Ok(cancelled)
 }
 
+pub(super) async fn put_away(
+    connection: &mut SqliteConnection,
+    ids: &[DeliveryId],
+) -> Result<u64, sqlx::Error> {
+    let put_away = sqlx::query(sql::PUT_AWAY).bind(json(&ids)?);
+    Ok(put_away.execute(connection).await?.rows_affected())
+}
+
 /// A destination file as [`sql::KEEP`] takes it.
 #[derive(Serialize)]
 struct Kept<'a> {

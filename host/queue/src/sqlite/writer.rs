@@ -53,6 +53,7 @@ pub(super) enum Request {
     Settle(Pending<Vec<Settle>, Vec<LeaseKey>>),
     Redeliver(Pending<Vec<DeliveryId>, u64>),
     Cancel(Pending<Vec<DeliveryId>, u64>),
+    PutAway(Pending<Vec<DeliveryId>, u64>),
     Keep(Pending<Vec<KeptDestination>, ()>),
     BuryOrphans(Pending<Duration, u64>),
     Chore(Pending<Chore, Pruned>),
@@ -149,6 +150,7 @@ struct Round {
     settle: Vec<Pending<Vec<Settle>, Vec<LeaseKey>>>,
     redeliver: Vec<Pending<Vec<DeliveryId>, u64>>,
     cancel: Vec<Pending<Vec<DeliveryId>, u64>>,
+    put_away: Vec<Pending<Vec<DeliveryId>, u64>>,
     keep: Vec<Pending<Vec<KeptDestination>, ()>>,
     bury_orphans: Vec<Pending<Duration, u64>>,
     chores: Vec<Pending<Chore, Pruned>>,
@@ -169,6 +171,7 @@ struct Answers {
     settle: Vec<Vec<LeaseKey>>,
     redeliver: Vec<u64>,
     cancel: Vec<u64>,
+    put_away: Vec<u64>,
     keep: Vec<()>,
     bury_orphans: Vec<u64>,
     chores: Vec<Pruned>,
@@ -210,6 +213,7 @@ impl Round {
             }
             Request::Redeliver(pending) => self.redeliver.push(pending),
             Request::Cancel(pending) => self.cancel.push(pending),
+            Request::PutAway(pending) => self.put_away.push(pending),
             Request::Keep(pending) => self.keep.push(pending),
             Request::BuryOrphans(pending) => self.bury_orphans.push(pending),
             Request::Chore(pending) => self.chores.push(pending),
@@ -245,6 +249,9 @@ impl Round {
         }
         for Pending { input, .. } in &self.cancel {
             answers.cancel.push(upkeep::cancel(connection, input, now).await?);
+        }
+        for Pending { input, .. } in &self.put_away {
+            answers.put_away.push(upkeep::put_away(connection, input).await?);
         }
         for Pending { input, .. } in &self.keep {
             answers.keep.push(upkeep::keep(connection, input, now).await?);
@@ -331,6 +338,7 @@ impl Round {
         reply(self.settle, answers.settle);
         reply(self.redeliver, answers.redeliver);
         reply(self.cancel, answers.cancel);
+        reply(self.put_away, answers.put_away);
         reply(self.keep, answers.keep);
         reply(self.bury_orphans, answers.bury_orphans);
         reply(self.chores, answers.chores);
@@ -351,6 +359,7 @@ impl Round {
         refuse(self.settle, error);
         refuse(self.redeliver, error);
         refuse(self.cancel, error);
+        refuse(self.put_away, error);
         refuse(self.keep, error);
         refuse(self.bury_orphans, error);
         refuse(self.chores, error);
@@ -368,6 +377,7 @@ impl Round {
             .chain(self.fan_out.into_iter().map(Request::FanOut))
             .chain(self.redeliver.into_iter().map(Request::Redeliver))
             .chain(self.cancel.into_iter().map(Request::Cancel))
+            .chain(self.put_away.into_iter().map(Request::PutAway))
             .chain(self.keep.into_iter().map(Request::Keep))
             .chain(self.bury_orphans.into_iter().map(Request::BuryOrphans))
             .chain(self.chores.into_iter().map(Request::Chore))

@@ -18,7 +18,7 @@ use super::token::Token;
 use crate::api::extract::{Named, Parameters};
 use crate::api::notifications::read;
 use crate::api::problem::Problem;
-use crate::api::{Api, Paging, list};
+use crate::api::{Api, Paging, list, next_of};
 use crate::listen::peer::Peer;
 
 /// Longest name of a token, in characters.
@@ -89,8 +89,8 @@ pub async fn audit(
 ) -> Result<Json<Value>, Problem> {
     let page = paging.page()?;
     let records = api.access.audit(&page).await?;
-    let last = records.last().map(|record| record.id);
-    Ok(list(records.iter().map(audit_value).collect(), page.limit, last))
+    let next = next_of(&records, page.limit, |record| record.id);
+    Ok(list(records.iter().map(audit_value).collect(), next))
 }
 
 /// `GET /login`: takes a token.

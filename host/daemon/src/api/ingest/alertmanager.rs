@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use super::super::Api;
 use super::super::notifications::read;
 use super::super::problem::Problem;
+use super::super::schema;
 use super::{digest, fitted, many, take};
 
 /// Fields of the group that go with each of its alerts.
@@ -39,7 +40,16 @@ struct Webhook {
     group: Map<String, Value>,
 }
 
-/// `POST /v1/alertmanager`.
+/// Takes the webhook of Alertmanager or Grafana in: one notification for each alert.
+#[utoipa::path(
+    post, path = "/v1/alertmanager", tag = "ingest",
+    request_body(content = serde_json::Value, content_type = "application/json", description = "The webhook of Alertmanager or Grafana."),
+    responses(
+        (status = 201, body = schema::Taken, description = "One that is new."),
+        (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn create(
     State(api): State<Api>,
     body: Body,

@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use super::super::Api;
 use super::super::notifications::read;
 use super::super::problem::Problem;
+use super::super::schema;
 use super::{digest, many, media_type, one, take};
 
 const STRUCTURED: &str = "application/cloudevents+json";
@@ -42,7 +43,16 @@ struct Event {
     attributes: BTreeMap<String, Value>,
 }
 
-/// `POST /v1/cloudevents`.
+/// Takes CloudEvents 1.0 in: structured, binary or batched.
+#[utoipa::path(
+    post, path = "/v1/cloudevents", tag = "ingest",
+    request_body(content = serde_json::Value, content_type = "application/cloudevents+json", description = "CloudEvents 1.0: structured, batched, or binary with ce- headers."),
+    responses(
+        (status = 201, body = schema::Taken, description = "One that is new."),
+        (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn create(
     State(api): State<Api>,
     headers: HeaderMap,

@@ -17,8 +17,8 @@ use postrider_queue::{Enqueue, Enqueued, MAX_BATCH};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::Api;
 use super::problem::Problem;
+use super::{Api, intake};
 
 /// What became of one draft.
 #[derive(Debug)]
@@ -72,16 +72,8 @@ async fn take(
         let schedule = Schedule::default();
         batch.push(Enqueue { notification, idempotency_key, schedule, destinations });
     }
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let answers = api.queue.enqueue(batch).await?;
-    api.signals.enqueued(&answers);
-    api.waker.wake();
-    let taken: Vec<Taken> = answers.iter().map(Taken::of).collect();
-    let new = taken.iter().filter(|taken| taken.new).filter_map(|taken| taken.deliveries);
-    api.admission.accepted(new.sum());
-    Ok(taken)
+    let answers = intake::store(api, batch).await?;
+    Ok(answers.iter().map(Taken::of).collect())
 }
 
 /// The answer for one: 201 when it is new, 200 when it came before.

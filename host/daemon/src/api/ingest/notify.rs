@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::super::Api;
 use super::super::notifications::read;
 use super::super::problem::Problem;
+use super::super::schema;
 use super::{media_type, one, take};
 
 /// Kinds of a message, as the Apprise API names them.
@@ -74,7 +75,16 @@ impl Tags {
     }
 }
 
-/// `POST /v1/notify`.
+/// Takes a line of text in, or the JSON of the Apprise API.
+#[utoipa::path(
+    post, path = "/v1/notify", tag = "ingest",
+    request_body(content = String, content_type = "text/plain", description = "A line of text, or the JSON of the Apprise API."),
+    responses(
+        (status = 201, body = schema::Taken, description = "One that is new."),
+        (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn create(
     State(api): State<Api>,
     headers: HeaderMap,

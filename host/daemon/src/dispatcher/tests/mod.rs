@@ -115,8 +115,14 @@ impl Stage {
 
     async fn deliveries(&self) -> Vec<DeliveryRecord> {
         let page = Page { after: None, limit: 1_000 };
-        let filter =
-            DeliveryFilter { state: None, destination: None, notification: None, id: None, page };
+        let filter = DeliveryFilter {
+            state: None,
+            destination: None,
+            notification: None,
+            id: None,
+            above: None,
+            page,
+        };
         self.queue.deliveries(&filter).await.unwrap()
     }
 

@@ -2,9 +2,9 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, HostBeat,
-    HostRecord, KeptDestination, Look, NotificationRecord, Page, Pruned, Settle, Slot, StateEntry,
-    Stats, Sweep, Tried, Trip,
+    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
+    HostBeat, HostRecord, KeptDestination, Look, NotificationFilter, NotificationRecord, Pruned,
+    Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
 };
 
 use super::*;
@@ -105,6 +105,15 @@ impl<B: Between> Queue for Wrapped<B> {
     async fn blocked(&self) -> Result<Vec<Blocked>, QueueError> {
         self.0.blocked().await
     }
+    async fn put_away(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
+        self.0.behind().put_away(ids).await
+    }
+    async fn pause(&self, destination: &str, reason: &str) -> Result<(), QueueError> {
+        self.0.behind().pause(destination, reason).await
+    }
+    async fn holds(&self) -> Result<Vec<Hold>, QueueError> {
+        self.0.behind().holds().await
+    }
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.0.look(destinations).await
     }
@@ -126,8 +135,11 @@ impl<B: Between> Queue for Wrapped<B> {
     ) -> Result<Option<NotificationRecord>, QueueError> {
         self.0.behind().notification(id).await
     }
-    async fn notifications(&self, page: &Page) -> Result<Vec<NotificationRecord>, QueueError> {
-        self.0.behind().notifications(page).await
+    async fn find_notifications(
+        &self,
+        filter: &NotificationFilter,
+    ) -> Result<Vec<NotificationRecord>, QueueError> {
+        self.0.behind().find_notifications(filter).await
     }
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
         self.0.behind().deliveries(filter).await

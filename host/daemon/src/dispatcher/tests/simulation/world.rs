@@ -161,8 +161,14 @@ impl World {
     /// What the acknowledged notifications came to.
     async fn count(&self) {
         let page = Page { after: None, limit: 10_000 };
-        let filter =
-            DeliveryFilter { state: None, destination: None, notification: None, id: None, page };
+        let filter = DeliveryFilter {
+            state: None,
+            destination: None,
+            notification: None,
+            id: None,
+            above: None,
+            page,
+        };
         let records = self.database.queue.deliveries(&filter).await.unwrap();
         let there: BTreeSet<(u128, &str)> = records
             .iter()

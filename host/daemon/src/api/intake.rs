@@ -1,0 +1,27 @@
+//! From a batch to the queue: what every way in has in common.
+
+use postrider_queue::{Enqueue, Enqueued};
+
+use super::Api;
+use super::problem::Problem;
+
+/// Stores a batch in one transaction, wakes the dispatcher and tells whoever listens.
+pub(super) async fn store(api: &Api, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, Problem> {
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let heard = api.feed.is_heard();
+    let events: Vec<_> =
+        batch.iter().filter(|_| heard).map(|item| api.feed.accepted(&item.notification)).collect();
+    let answers = api.queue.enqueue(batch).await?;
+    api.signals.enqueued(&answers);
+    api.waker.wake();
+    let made = answers.iter().filter_map(|answer| match answer {
+        Enqueued::Stored { deliveries, .. } => Some(*deliveries),
+        Enqueued::Existing { .. } | Enqueued::Conflict { .. } => None,
+    });
+    api.admission.accepted(made.sum());
+    let stored = answers.iter().map(|answer| matches!(answer, Enqueued::Stored { .. }));
+    api.feed.tell(events.into_iter().zip(stored).filter_map(|(event, new)| new.then_some(event)));
+    Ok(answers)
+}
