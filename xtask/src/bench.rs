@@ -17,6 +17,8 @@ pub(crate) enum Bench {
     Way,
     /// The queue alone, in SQLite and in a PostgreSQL cluster of its own
     Queue(QueueBench),
+    /// The sandbox alone: what an instance costs, and the guarded client beside a bare one
+    Sandbox,
 }
 
 /// What the bench of the queue may be told.
@@ -37,7 +39,10 @@ pub(crate) fn run(workspace: &Workspace, what: Option<Bench>) -> Result<()> {
     match what {
         Some(Bench::Way) => way(workspace),
         Some(Bench::Queue(options)) => queue(workspace, options),
-        None => way(workspace).and_then(|()| queue(workspace, QueueBench::default())),
+        Some(Bench::Sandbox) => sandbox(workspace),
+        None => way(workspace)
+            .and_then(|()| queue(workspace, QueueBench::default()))
+            .and_then(|()| sandbox(workspace)),
     }
 }
 
@@ -64,4 +69,15 @@ fn queue(workspace: &Workspace, options: QueueBench) -> Result<()> {
         bench.arg("--json").arg(file);
     }
     run_command(bench.args(options.scenarios))
+}
+
+fn sandbox(workspace: &Workspace) -> Result<()> {
+    let built = modules::build_with_test_guests(workspace)?;
+    // With the packages of the other benches, so that all share what was built.
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--release", "--locked", "-p", "postrider", "-p", "postrider-tests"]);
+    cargo.args(["-p", "postrider-sandbox", "--bins", "--example", "sandbox_bench"]);
+    run_command(&mut cargo).context("the bench of the sandbox could not be built")?;
+    let mut bench = Command::new(workspace.target_dir.join("release/examples/sandbox_bench"));
+    run_command(bench.arg(built.join("fixture.wasm")))
 }

@@ -20,10 +20,12 @@ use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::dialer::{DialError, Dialer};
 use crate::guard::Guard;
+use crate::offline::{NoAnswer, Receiver};
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
 
@@ -38,9 +40,16 @@ const MAX_HEAD: usize = 64 << 10;
 /// TLS sessions remembered for one destination, so that its reconnects are cheap and nobody else's are linked.
 const TLS_SESSIONS: usize = 32;
 
-/// A destination's client. Cheap to clone.
+/// A destination's way to its receivers. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) enum Client {
+    Network(Arc<Network>),
+    /// A receiver in this process.
+    Offline(Arc<dyn Receiver>),
+}
+
+/// The pool of connections.
+pub(crate) struct Network {
     pool: Pool<InTime<HttpsConnector<Dialer>>, Full<Bytes>>,
     /// For the proxy, with each request that it sees.
     authorization: Option<HeaderValue>,
@@ -55,6 +64,21 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    /// Sends a request and reads its whole answer, of at most `limit` bytes. The caller bounds the time, by `deadline`.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Answer, Refusal> {
+        match self {
+            Self::Network(network) => network.send(request, limit).await,
+            Self::Offline(receiver) => ask(receiver.as_ref(), request, limit, deadline).await,
+        }
+    }
+}
+
+impl Network {
     /// `idle`: connections kept to one origin, as many as deliveries may be in flight.
     pub(crate) fn new(
         guard: Arc<Guard>,
@@ -76,12 +100,7 @@ impl Client {
         Self { pool, authorization }
     }
 
-    /// Sends a request and reads its whole answer, of at most `limit` bytes. The caller bounds the time.
-    pub(crate) async fn send(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        limit: u64,
-    ) -> Result<Answer, Refusal> {
+    async fn send(&self, mut request: Request<Full<Bytes>>, limit: u64) -> Result<Answer, Refusal> {
         if let Some(authorization) = &self.authorization
             && request.uri().scheme_str() == Some("http")
         {
@@ -91,6 +110,36 @@ impl Client {
         let (head, body) = answer.into_parts();
         let body = read(Response::new(body), limit).await?;
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+}
+
+async fn ask(
+    receiver: &dyn Receiver,
+    request: Request<Full<Bytes>>,
+    limit: u64,
+    deadline: Instant,
+) -> Result<Answer, Refusal> {
+    let (head, body) = request.into_parts();
+    let body = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(never) => match never {},
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let answer = receiver.answer(Request::from_parts(head, body), left).await;
+    let (head, body) = answer.map_err(Refusal::from)?.into_parts();
+    if body.len() as u64 > limit {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+impl From<NoAnswer> for Refusal {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::Connect(text) => Self::Connect(text),
+            NoAnswer::Timeout => Self::Timeout,
+            NoAnswer::Broken(text) => Self::Other(text),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const MAX_FILE: usize = postrider_core::limits::MAX_FILE as usize;
 /// What a notifier exports, in any 1.x.
 pub(crate) const HANDLER: &str = "postrider:notifier/handler";
 /// The version of the contract that this host serves.
-pub(crate) const CONTRACT: &str = "1.0.0";
+pub const CONTRACT: &str = "1.0.0";
 /// What a notifier may import, with any version that the named one serves.
 pub(crate) const IMPORTS: [&str; 8] = [
     "postrider:notifier@1.0.0",
@@ -45,6 +45,7 @@ const WIT: [(&str, &str); 8] = [
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Face {
     is_component: bool,
+    /// Of a core module: the names of the modules that it imports from.
     imports: Vec<String>,
     exports: Vec<String>,
     /// Whether a core module carries the world that it was built for.
@@ -66,6 +67,31 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<u8>, LoadProblem> {
         .map_err(|error| LoadProblem::Adapt { detail: format!("{error:#}") })?;
     check_names(&self::face(&component)?)?;
     Ok(component)
+}
+
+/// What a file is by its names, read without compiling it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// A component; else a core module, which the host makes one of.
+    pub is_component: bool,
+    /// The version of the contract whose handler it exports; none where it exports none.
+    pub contract: Option<String>,
+    /// What it imports: interfaces; of a core module the modules.
+    pub imports: Vec<String>,
+}
+
+/// Reads what a file is. An error where it is no WebAssembly; whether this host can use it, [`Sandbox::load`] says.
+///
+/// [`Sandbox::load`]: crate::Sandbox::load
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadProblem> {
+    check_magic(bytes)?;
+    let Face { is_component, imports, exports, .. } = face(bytes)?;
+    let contract = exports.iter().find_map(|export| {
+        let (_, rest) = export.split_once(HANDLER)?;
+        let version = rest.strip_prefix('@').unwrap_or("none");
+        Some(version.split(['#', '|']).next().unwrap_or(version).to_owned())
+    });
+    Ok(Inspection { is_component, contract, imports })
 }
 
 fn check_magic(bytes: &[u8]) -> Result<(), LoadProblem> {
@@ -121,6 +147,14 @@ fn see(payload: &Payload<'_>, face: &mut Face, depth: &mut usize) -> Result<(), 
     if let Payload::ComponentExportSection(section) = payload {
         for export in section.clone() {
             face.exports.push(export.map_err(invalid)?.name.full_name().into_owned());
+        }
+    }
+    if let Payload::ImportSection(section) = payload {
+        for import in section.clone().into_imports() {
+            let module = import.map_err(invalid)?.module;
+            if !face.imports.iter().any(|known| known == module) {
+                face.imports.push(module.to_owned());
+            }
         }
     }
     if let Payload::ExportSection(section) = payload {
@@ -220,6 +254,24 @@ mod tests {
         ] {
             assert!(!is_known(import), "{import}");
         }
+    }
+
+    #[test]
+    fn a_core_module_says_what_it_imports_and_which_contract_it_knows() {
+        let core = [
+            b"\0asm\x01\0\0\0".as_slice(),
+            // A type `func()`, an import of it from `wasi_snapshot_preview1`, and an export of the import.
+            &[1, 4, 1, 0x60, 0, 0],
+            &[2, 28, 1, 22],
+            b"wasi_snapshot_preview1\x01f\0\0",
+            &[7, 39, 1, 35],
+            b"postrider:notifier/handler@1.2.0#go\0\0",
+        ]
+        .concat();
+        let found = inspect(&core).unwrap();
+        assert!(!found.is_component);
+        assert_eq!(found.contract.as_deref(), Some("1.2.0"));
+        assert_eq!(found.imports, ["wasi_snapshot_preview1"]);
     }
 
     #[test]

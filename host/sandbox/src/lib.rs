@@ -22,6 +22,8 @@
 //! - `guard`, `address`: which origins and addresses may be reached.
 //! - `client`, `dialer`, `link`: keep-alive HTTP/1.1 over checked addresses.
 //! - `tls`, `proxy`: a destination's own certificates, and its way out.
+//! - [`offline`]: a receiver in the network's place.
+//! - `measuring`: the door without a guest, for the bench.
 //! - `secrets`, `placeholders`, `redact`, `signing`: values that no guest and no log sees.
 
 mod address;
@@ -46,9 +48,12 @@ mod limiter;
 mod link;
 pub mod load;
 mod log;
+#[doc(hidden)]
+pub mod measuring;
 #[cfg(test)]
 mod mutations;
 pub mod notifier;
+pub mod offline;
 mod outgoing;
 mod placeholders;
 pub mod plugin;
@@ -69,6 +74,7 @@ mod workers;
 
 pub use compile::CompilerConfig;
 pub use compile_child::compile_child;
+pub use component::{CONTRACT, Inspection, inspect};
 pub use load::{LoadError, LoadProblem};
 pub use notifier::{BindError, Notifier, Sent, Usage};
 pub use plugin::{Description, Plugin};

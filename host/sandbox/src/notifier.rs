@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 
 use crate::binding::Binding;
 pub use crate::call::Usage;
-use crate::client::Client;
+use crate::client::{Client, Network};
 use crate::convert::{Piece, to_guest, to_outcome};
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
@@ -54,7 +54,7 @@ pub struct Notifier(Arc<Bound>);
 struct Bound {
     plugin: Arc<Plugin>,
     binding: Arc<Binding>,
-    /// One for each worker thread, whose connections stay there.
+    /// One for each worker thread.
     clients: Vec<Client>,
     /// Instances that wait for their next delivery, where the destination wants that.
     shelf: Option<Arc<Shelf>>,
@@ -76,6 +76,23 @@ impl Wires {
         let tls = sandbox.tls.of_destination(secrets)?;
         Ok(Self { tls, proxy: Proxy::of(destination, secrets)?.map(Arc::new) })
     }
+
+    /// A client for each worker thread, whose connections stay there.
+    pub(crate) fn clients(
+        &self,
+        sandbox: &Inner,
+        binding: &Binding,
+        destination: &Destination,
+    ) -> Vec<Client> {
+        let workers = sandbox.workers.count();
+        (0..workers).map(|_| self.client(binding, destination)).collect()
+    }
+
+    pub(crate) fn client(&self, binding: &Binding, destination: &Destination) -> Client {
+        let idle = usize::try_from(destination.policy.concurrency).unwrap_or(usize::MAX);
+        let network = Network::new(binding.guard.clone(), &self.tls, self.proxy.clone(), idle);
+        Client::Network(Arc::new(network))
+    }
 }
 
 impl Notifier {
@@ -83,14 +100,10 @@ impl Notifier {
         plugin: Arc<Plugin>,
         binding: Arc<Binding>,
         destination: &Destination,
-        wires: Wires,
+        clients: Vec<Client>,
     ) -> Self {
-        let idle = usize::try_from(destination.policy.concurrency).unwrap_or(usize::MAX);
-        let sandbox = plugin.sandbox.clone();
-        let workers = sandbox.workers.count();
-        let client = || Client::new(binding.guard.clone(), &wires.tls, wires.proxy.clone(), idle);
-        let clients = (0..workers).map(|_| client()).collect();
-        let places = sandbox.waiting.clone();
+        let workers = clients.len();
+        let places = plugin.sandbox.waiting.clone();
         let shelf = destination.reuse.map(|rules| Shelf::new(rules, places, workers));
         Self(Arc::new(Bound { plugin, binding, clients, shelf }))
     }

@@ -144,7 +144,7 @@ impl Ticket {
     pub(crate) async fn exchange(self, draft: Draft) -> Result<Answer, Refusal> {
         let request = self.checked(draft).map_err(|refusal| self.tell(refusal))?;
         let limit = self.binding.limits.response_body.min(self.traffic.left());
-        match timeout_at(self.deadline, self.client.send(request, limit)).await {
+        match timeout_at(self.deadline, self.client.send(request, limit, self.deadline)).await {
             Ok(Ok(answer)) => {
                 // Of requests at the same time the last may find nothing left; its answer is here all the same.
                 let _fits = self.traffic.take(answer.body.len() as u64);

@@ -9,9 +9,11 @@ use tokio::runtime::Handle;
 use crate::binding::{Binding, StateAccess};
 use crate::bindings::NotifierPre;
 use crate::call::Configured;
+use crate::client::Client;
 use crate::context::Context;
 use crate::guard::Guard;
 use crate::notifier::{BindError, Notifier, Wires};
+use crate::offline::Receiver;
 use crate::sandbox::Inner;
 use crate::secrets::Secrets;
 use crate::state::StateStore;
@@ -88,6 +90,31 @@ impl Plugin {
         secrets: Secrets,
         state: Option<Arc<dyn StateStore>>,
     ) -> Result<Notifier, BindError> {
+        let wires = Wires::of(&self.sandbox, destination, &secrets).map_err(BindError::Settings)?;
+        let clients = |binding: &_| wires.clients(&self.sandbox, binding, destination);
+        self.bind_to(destination, secrets, state, clients).await
+    }
+
+    /// Binds it to a destination whose requests all go to `receiver` and not to the network: for trying it out. Grants
+    /// and budgets count as ever; names are not resolved, and the destination's own TLS and proxy are left aside.
+    pub async fn bind_offline(
+        self: &Arc<Self>,
+        destination: &Destination,
+        secrets: Secrets,
+        state: Option<Arc<dyn StateStore>>,
+        receiver: Arc<dyn Receiver>,
+    ) -> Result<Notifier, BindError> {
+        let clients = |_: &_| vec![Client::Offline(receiver); self.sandbox.workers.count()];
+        self.bind_to(destination, secrets, state, clients).await
+    }
+
+    async fn bind_to(
+        self: &Arc<Self>,
+        destination: &Destination,
+        secrets: Secrets,
+        state: Option<Arc<dyn StateStore>>,
+        clients: impl FnOnce(&Binding) -> Vec<Client>,
+    ) -> Result<Notifier, BindError> {
         let state = state.and_then(|store| {
             let runtime = Handle::try_current().ok()?;
             Some(StateAccess { store, runtime })
@@ -99,14 +126,16 @@ impl Plugin {
                 self.size
             )));
         }
-        let wires = Wires::of(&self.sandbox, destination, &secrets).map_err(BindError::Settings)?;
         let guard = Guard::new(destination, self.sandbox.own.clone());
         let binding = Arc::new(Binding::new(destination, guard, secrets, state));
         let time = binding.timeout.min(CONFIGURE_TIMEOUT);
         let call = self.sandbox.call(&self.pre, &binding, None, time);
         let (configured, _) = self.sandbox.run(time, move |_| call.configure()).await;
         match configured {
-            Ok(Configured::Enabled) => Ok(Notifier::new(self.clone(), binding, destination, wires)),
+            Ok(Configured::Enabled) => {
+                let clients = clients(&binding);
+                Ok(Notifier::new(self.clone(), binding, destination, clients))
+            }
             Ok(Configured::Disabled) => Err(BindError::Disabled),
             Ok(Configured::Refused(reason)) => Err(BindError::Refused(reason)),
             Err(abrupt) => Err(BindError::Fault { fault: abrupt.fault, reason: abrupt.reason }),

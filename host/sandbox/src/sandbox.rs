@@ -131,6 +131,10 @@ impl Sandbox {
         loaded.map(Arc::new).map_err(|problem| LoadError { plugin: name.to_owned(), problem })
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
     /// Instances running now.
     pub fn running(&self) -> usize {
         let instances = usize::try_from(self.0.instances).unwrap_or(usize::MAX);

@@ -1,0 +1,89 @@
+//! What a delivery costs in the sandbox alone, and what the guarded client costs beside a bare one, in one run.
+//!
+//! `cargo xtask bench sandbox` builds the fixture guest and this for release and runs it.
+//!
+//! - `cost`: processor time of a delivery without a network.
+//! - `rates`: requests a second, bare, guarded, and through instances.
+//! - `server`: the receiver.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a bench prints, and may fail loudly"
+)]
+
+mod cost;
+mod rates;
+mod server;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use postrider_core::{Destination, Notification, NotificationId, Outcome};
+use postrider_sandbox::{CompilerConfig, Notifier, Plugin, Sandbox, SandboxConfig, Secrets};
+
+/// Instances at once: above all deliveries in flight.
+const INSTANCES: u32 = 128;
+/// Bytes of content.
+const CONTENT: usize = 1 << 10;
+
+fn main() -> ExitCode {
+    // Before any thread, as in the daemon.
+    if let Some(compiled) = postrider_sandbox::compile_child() {
+        return compiled;
+    }
+    let module = std::env::args_os().nth(1).expect("the path of the fixture guest");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(Path::new(&module)));
+    ExitCode::SUCCESS
+}
+
+async fn run(module: &Path) {
+    let cache = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new(SandboxConfig {
+        cache_dir: cache.path().to_owned(),
+        instances: INSTANCES,
+        own: Vec::new(),
+        threads: 1,
+        compiler: CompilerConfig::default(),
+    })
+    .unwrap();
+    let bytes = std::fs::read(module).unwrap();
+    let plugin = sandbox.load("fixture", bytes.into()).await.unwrap();
+    cost::run(&plugin).await;
+    rates::run(&sandbox, &plugin).await;
+}
+
+/// Binds the guest to a destination given as TOML.
+async fn bind(plugin: &Arc<Plugin>, toml: &str) -> Notifier {
+    let destination = Destination::parse("bench", toml).unwrap();
+    plugin.bind(&destination, Secrets::default(), None).await.unwrap()
+}
+
+fn notification() -> Notification {
+    Notification {
+        id: NotificationId(uuid::Uuid::from_u128(7)),
+        kind: "alert.firing".into(),
+        source: "bench".into(),
+        subject: Some("db1".into()),
+        labels: [("severity".to_owned(), "high".to_owned())].into(),
+        content_type: "application/json".into(),
+        content: Bytes::from(format!("\"{}\"", "x".repeat(CONTENT - 2))),
+        time: Timestamp::UNIX_EPOCH,
+    }
+}
+
+async fn deliver(notifier: &Notifier, notification: &Notification) {
+    let sent = notifier.send(notification, 1, 0).await;
+    assert!(matches!(sent.outcome, Outcome::Delivered(_)), "{sent:?}");
+}
+
+/// The middle of an odd number of figures.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
