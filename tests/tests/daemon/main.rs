@@ -42,6 +42,7 @@ mod hosts;
 mod ingest;
 mod misbehaviour;
 mod outbox;
+mod plugin_tools;
 mod redaction;
 mod refusals;
 mod reload;

@@ -164,6 +164,11 @@ async fn drain(mut body: Body) {
     }
 }
 
+/// Reads the body of `POST /v1/notifications`.
+pub(crate) fn read_draft(body: &[u8]) -> Result<(Draft, Schedule), Problem> {
+    draft(parse(body)?)
+}
+
 /// One notification as its producer words it.
 pub(super) fn parse(body: &[u8]) -> Result<Given, Problem> {
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {

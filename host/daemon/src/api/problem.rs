@@ -65,6 +65,11 @@ impl Problem {
         let detail = format!("{field}: {detail}");
         Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
+
+    /// What is wrong, in one line.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
 }
 
 impl IntoResponse for Problem {

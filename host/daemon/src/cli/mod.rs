@@ -63,7 +63,7 @@ enum Command {
     /// Looks at deliveries, redelivers and cancels them.
     #[command(subcommand)]
     Delivery(DeliveryCommand),
-    /// Looks at notifier modules.
+    /// Tries, measures and looks at notifier modules.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Looks at destinations, pauses, resumes and tests them.

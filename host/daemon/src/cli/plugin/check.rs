@@ -1,48 +1,57 @@
-//! `postrider plugin check FILE`: loads a module as the daemon would, and says what it found.
+//! `postrider plugin check`: loads a module as the daemon would, and says what it found.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use postrider_sandbox::{CompilerConfig, Plugin, Sandbox, SandboxConfig, wasmtime_version};
-use serde_json::json;
+use anyhow::Result;
+use clap::Args;
+use postrider_sandbox::{CONTRACT, Inspection, LoadError, Plugin, inspect, wasmtime_version};
+use serde_json::{Value, json};
 
-/// Instances at once: one for `describe`.
-const INSTANCES: u32 = 4;
+use super::project::Project;
+use super::stage::{TempDir, mib, sandbox};
 
-pub(super) async fn run(file: &Path, as_json: bool) -> Result<ExitCode> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let cache = tempdir()?;
-    let sandbox = Sandbox::new(SandboxConfig {
-        cache_dir: cache.0.clone(),
-        instances: INSTANCES,
-        own: Vec::new(),
-        threads: 1,
-        compiler: CompilerConfig::default(),
-    })?;
-    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut out = std::io::stdout().lock();
-    match sandbox.load(&name, bytes.into()).await {
-        Ok(plugin) if as_json => writeln!(out, "{:#}", as_value(&plugin))?,
-        Ok(plugin) => write!(out, "{}", as_text(&plugin))?,
-        Err(error) if as_json => {
-            let refusal = json!({"usable": false, "problem": error.to_string(), "wasmtime": wasmtime_version()});
-            writeln!(out, "{refusal:#}")?;
-            return Ok(ExitCode::FAILURE);
-        }
-        Err(error) => {
-            writeln!(out, "{error}")?;
-            return Ok(ExitCode::FAILURE);
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+/// What a module may import and gets nothing of, with what to do instead.
+const DENIED: [(&str, &str); 3] = [
+    ("wasi:filesystem/", "the host grants no files; keep notes in postrider:notifier/state"),
+    ("wasi:sockets/", "the host grants no sockets; send by postrider:notifier/http or wasi:http"),
+    ("wasi:http/incoming-handler", "nobody calls a notifier by http"),
+];
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The `.wasm` file, a component or a core module; or the directory of its project.
+    file: PathBuf,
+    /// Answers in JSON.
+    #[arg(long)]
+    json: bool,
 }
 
-fn as_value(plugin: &Arc<Plugin>) -> serde_json::Value {
+pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let project = Project::of(&arguments.file)?;
+    let bytes = project.bytes()?;
+    let found = inspect(&bytes).ok();
+    // Compiled each time, since how long that takes is part of the answer.
+    let cache = TempDir::new("check")?;
+    let loaded = sandbox(cache.path())?.load(&project.name, bytes.into()).await;
+    let mut out = std::io::stdout().lock();
+    match (&loaded, arguments.json) {
+        (Ok(plugin), true) => writeln!(out, "{:#}", as_value(plugin, found.as_ref()))?,
+        (Ok(plugin), false) => write!(out, "{}", as_text(plugin, found.as_ref()))?,
+        (Err(error), true) => writeln!(out, "{:#}", refusal(error, found.as_ref()))?,
+        (Err(error), false) => {
+            writeln!(out, "{error}")?;
+            if let Some(hint) = found.as_ref().and_then(newer) {
+                writeln!(out, "{hint}")?;
+            }
+        }
+    }
+    Ok(if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn as_value(plugin: &Plugin, found: Option<&Inspection>) -> Value {
     let description = plugin.description();
-    let schema = description.config_schema.as_deref();
     json!({
         "usable": true,
         "name": description.name,
@@ -50,28 +59,193 @@ fn as_value(plugin: &Arc<Plugin>) -> serde_json::Value {
         "summary": description.summary,
         "sha256": plugin.hash(),
         "size": plugin.size(),
+        "kind": found.map(kind),
+        "contract": contracts(found),
         "compile_ms": plugin.compiled().map(|d| d.as_millis()),
+        "imports": found.map(|found| &found.imports),
         "origins": description.origins,
         "secrets": description.secrets,
         "max_content": description.max_content,
-        "config_schema": schema.map(|text| serde_json::from_str(text).unwrap_or(json!(text))),
-        "warnings": plugin.warnings(),
+        "config_schema": schema(plugin),
+        "warnings": warnings(plugin, found),
+        "destination": destination(plugin),
         "wasmtime": wasmtime_version(),
     })
 }
 
-fn as_text(plugin: &Arc<Plugin>) -> String {
+fn refusal(error: &LoadError, found: Option<&Inspection>) -> Value {
+    json!({
+        "usable": false,
+        "problem": error.to_string(),
+        "hint": found.and_then(newer),
+        "kind": found.map(kind),
+        "contract": contracts(found),
+        "imports": found.map(|found| &found.imports),
+        "wasmtime": wasmtime_version(),
+    })
+}
+
+fn contracts(found: Option<&Inspection>) -> Value {
+    json!({"wanted": found.and_then(|found| found.contract.as_deref()), "served": CONTRACT})
+}
+
+fn as_text(plugin: &Plugin, found: Option<&Inspection>) -> String {
     let d = plugin.description();
-    let mut text = format!("{} {}: {}\n", d.name, d.version, d.summary);
-    text += &format!("sha256  {}\nsize    {} bytes\n", plugin.hash(), plugin.size());
+    let mut text = format!("{} {}: {}\n\n", d.name, d.version, d.summary);
+    let mut row = |name: &str, value: &str| text += &format!("{name:<9} {value}\n");
+    if let Some(found) = found {
+        let wanted = found.contract.as_deref().unwrap_or("none");
+        row("kind", kind(found));
+        row("world", &format!("postrider:notifier@{wanted}; this host serves {CONTRACT}"));
+    }
+    row("sha256", plugin.hash());
+    row("size", &mib(plugin.size() as u64));
     if let Some(compiled) = plugin.compiled() {
-        text += &format!("compile {} ms (wasmtime {})\n", compiled.as_millis(), wasmtime_version());
+        row("compile", &format!("{} ms (wasmtime {})", compiled.as_millis(), wasmtime_version()));
     }
-    for warning in plugin.warnings() {
-        text += &format!("warning {warning}\n");
+    if let Some(found) = found {
+        row("imports", &packages(&found.imports).join(", "));
     }
-    text += "\nA destination file for it:\n\n";
-    text += &format!("plugin = {:?}\nallow  = {:?}\n", plugin.name(), d.origins);
+    if let Some(most) = d.max_content {
+        row("content", &format!("at most {most} bytes at once; the host splits what is larger"));
+    }
+    for warning in warnings(plugin, found) {
+        row("warning", &warning);
+    }
+    let schema = schema(plugin);
+    let keys = keys(&schema);
+    if !keys.is_empty() {
+        text += "\n[config] takes\n";
+        keys.iter().for_each(|key| text += &format!("  {}\n", key.line()));
+    }
+    text + &format!("\nA destination file for it:\n\n{}", destination(plugin))
+}
+
+fn kind(found: &Inspection) -> &'static str {
+    match found.is_component {
+        true => "component",
+        false => "core module, made a component by the host",
+    }
+}
+
+/// The packages of what it imports, such as `wasi:http`.
+fn packages(imports: &[String]) -> Vec<&str> {
+    let mut packages: Vec<&str> =
+        imports.iter().filter_map(|import| import.split(['/', '@']).next()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn warnings(plugin: &Plugin, found: Option<&Inspection>) -> Vec<String> {
+    let mut warnings = plugin.warnings().to_vec();
+    let imports = found.map(|found| found.imports.as_slice()).unwrap_or_default();
+    for (prefix, instead) in DENIED {
+        if imports.iter().any(|import| import.starts_with(prefix)) {
+            let name = prefix.trim_end_matches('/');
+            warnings.push(format!("it imports {name}: {instead}"));
+        }
+    }
+    if let Some(found) = found {
+        warnings.extend(newer(found));
+    }
+    warnings
+}
+
+/// What to do about a module of a contract that is newer than the host's.
+fn newer(found: &Inspection) -> Option<String> {
+    let parts = |version: &str| -> Vec<u64> {
+        version.split('.').filter_map(|part| part.parse().ok()).collect()
+    };
+    let wanted = found.contract.as_deref()?;
+    (parts(wanted) > parts(CONTRACT)).then(|| {
+        format!(
+            "it is built for postrider:notifier@{wanted}, which is newer than the {CONTRACT} of this host: update \
+             postrider, or build it with the WIT of {CONTRACT}"
+        )
+    })
+}
+
+fn schema(plugin: &Plugin) -> Value {
+    let text = plugin.description().config_schema.as_deref().unwrap_or("null");
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// A key that a schema names.
+struct Key<'a> {
+    name: &'a str,
+    is_required: bool,
+    kind: String,
+    about: &'a str,
+}
+
+impl Key<'_> {
+    fn line(&self) -> String {
+        let required = if self.is_required { ", required" } else { "" };
+        let about = if self.about.is_empty() { "" } else { ": " };
+        format!("{} ({}{required}){about}{}", self.name, self.kind, self.about)
+    }
+}
+
+/// Those that are required first.
+fn keys(schema: &Value) -> Vec<Key<'_>> {
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let mut keys: Vec<Key<'_>> = properties
+        .into_iter()
+        .flatten()
+        .map(|(name, of)| Key {
+            name,
+            is_required: required.contains(&name.as_str()),
+            kind: match (of.get("type"), of.get("enum")) {
+                (Some(Value::String(kind)), _) => kind.clone(),
+                (_, Some(values)) => format!("one of {values}"),
+                _ => "any".to_owned(),
+            },
+            about: of.get("description").and_then(Value::as_str).unwrap_or_default(),
+        })
+        .collect();
+    keys.sort_by_key(|key| !key.is_required);
+    keys
+}
+
+/// A destination file, ready to paste.
+fn destination(plugin: &Plugin) -> String {
+    let d = plugin.description();
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let origins: Vec<String> = d.origins.iter().map(|origin| quoted(origin)).collect();
+    let mut text = format!("plugin = {}\n", quoted(plugin.name()));
+    text += &match origins.as_slice() {
+        [] => {
+            "allow  = []   # the origins that it may reach, such as \"https://hooks.example.com\"\n"
+                .to_owned()
+        }
+        some => format!("allow  = [{}]\n", some.join(", ")),
+    };
+    let schema = schema(plugin);
+    let required: Vec<Key<'_>> = keys(&schema).into_iter().filter(|key| key.is_required).collect();
+    if !required.is_empty() {
+        text += "[config]\n";
+        for key in required {
+            let value = match key.kind.as_str() {
+                "integer" | "number" => "0",
+                "boolean" => "false",
+                "array" => "[]",
+                "object" => "{}",
+                _ => "\"\"",
+            };
+            let name = match key.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                true => key.name.to_owned(),
+                false => quoted(key.name),
+            };
+            let about = one_line(key.about);
+            text += &format!("{name} = {value}   # {about}\n");
+        }
+    }
     if !d.secrets.is_empty() {
         text += "[secrets]   # those that it can use\n";
         for secret in &d.secrets {
@@ -81,18 +255,36 @@ fn as_text(plugin: &Arc<Plugin>) -> String {
     text
 }
 
-/// A directory that goes with its owner.
-struct TempDir(std::path::PathBuf);
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        // Left to the system's own cleaning where it cannot be removed.
-        let _left = std::fs::remove_dir_all(&self.0).is_err();
-    }
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn tempdir() -> Result<TempDir> {
-    let path = std::env::temp_dir().join(format!("postrider-check-{}", std::process::id()));
-    std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    Ok(TempDir(path))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built_for(contract: &str) -> Inspection {
+        Inspection { is_component: true, contract: Some(contract.to_owned()), imports: Vec::new() }
+    }
+
+    #[test]
+    fn a_newer_contract_is_told_with_the_remedy() {
+        for (wanted, is_newer) in
+            [("1.0.0", false), ("0.9.0", false), ("1.0.1", true), ("1.10.0", true)]
+        {
+            assert_eq!(newer(&built_for(wanted)).is_some(), is_newer, "{wanted}");
+        }
+        assert!(newer(&built_for("2.0.0")).unwrap().contains("update postrider, or build it"));
+    }
+
+    #[test]
+    fn keys_that_are_required_come_first() {
+        let schema = json!({
+            "required": ["url"],
+            "properties": {"level": {"enum": ["a", "b"]}, "url": {"type": "string", "description": "Where to."}},
+        });
+        let lines: Vec<String> = keys(&schema).iter().map(Key::line).collect();
+        assert_eq!(lines, ["url (string, required): Where to.", "level (one of [\"a\",\"b\"])"]);
+        assert!(keys(&json!(true)).is_empty());
+    }
 }

@@ -1,10 +1,24 @@
-//! `postrider plugin …`: notifier modules, most of it without a daemon.
+//! `postrider plugin`: modules on the author's machine, and those that the daemon has.
 //!
-//! - `check`: whether this host can use a module.
+//! - `check`: whether this host can use a module, what it is and what it asks for.
+//! - `test`: one notification, or a suite of cases, against a scripted receiver.
+//! - `bench`: what a delivery costs.
+//! - `conform`: what every good notifier does.
+//! - `project`: what lies beside a module: its destination and a notification.
+//! - `stage`: the module in this process, bound offline.
+//! - `script`: the receiver's answers, and the requests that came.
+//! - `case`, `expect`: the file of one case.
 
+mod bench;
+mod case;
 mod check;
+mod conform;
+mod expect;
+mod project;
+mod script;
+mod stage;
+mod test;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -15,13 +29,13 @@ use super::{To, show};
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
     /// Says whether this host can use a module, what it is and what it asks for. Exits with 1 when it cannot.
-    Check {
-        /// The `.wasm` file: a component or a core module.
-        file: PathBuf,
-        /// Answers in JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Arguments),
+    /// Sends a notification through a module, offline: a scripted receiver answers. With cases, runs them as a suite.
+    Test(test::Arguments),
+    /// Measures what a delivery costs, with a fresh instance and with one that is used again, offline.
+    Bench(bench::Arguments),
+    /// Tries what every good notifier does, offline. Exits with 1 when something fails.
+    Conform(conform::Arguments),
     /// Lists the modules that the daemon knows, and what is wrong with files that are not in force.
     List {
         #[command(flatten)]
@@ -31,7 +45,10 @@ pub(super) enum PluginCommand {
 
 pub(super) async fn run(command: PluginCommand) -> Result<ExitCode> {
     match command {
-        PluginCommand::Check { file, json } => return check::run(&file, json).await,
+        PluginCommand::Check(arguments) => return check::run(&arguments).await,
+        PluginCommand::Test(arguments) => return test::run(&arguments).await,
+        PluginCommand::Bench(arguments) => return bench::run(&arguments).await,
+        PluginCommand::Conform(arguments) => return conform::run(&arguments).await,
         PluginCommand::List { to } => {
             let found = to.client()?.get(&["v1", "plugins"], &[]).await?;
             show::list(&found, to.json, &["name", "version", "state", "sha256", "problem"])?;
