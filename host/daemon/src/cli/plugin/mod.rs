@@ -1,5 +1,7 @@
 //! `postrider plugin`: modules on the author's machine, and those that the daemon has.
 //!
+//! - `new`: a ready project; `language`: what it is made of.
+//! - `build`: a project's module; `toolchain`: the tools of each language.
 //! - `check`: whether this host can use a module, what it is and what it asks for.
 //! - `test`: one notification, or a suite of cases, against a scripted receiver.
 //! - `bench`: what a delivery costs.
@@ -10,14 +12,18 @@
 //! - `case`, `expect`: the file of one case.
 
 mod bench;
+mod build;
 mod case;
 mod check;
 mod conform;
 mod expect;
+mod language;
+mod new;
 mod project;
 mod script;
 mod stage;
 mod test;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -28,6 +34,10 @@ use super::{To, show};
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
+    /// Writes a ready project of a notifier: sources, the contract, a payload, a destination file, a README.
+    New(new::New),
+    /// Builds a project's module, and says what to install where a tool is missing.
+    Build(build::Build),
     /// Says whether this host can use a module, what it is and what it asks for. Exits with 1 when it cannot.
     Check(check::Arguments),
     /// Sends a notification through a module, offline: a scripted receiver answers. With cases, runs them as a suite.
@@ -49,6 +59,8 @@ pub(super) async fn run(command: PluginCommand) -> Result<ExitCode> {
         PluginCommand::Test(arguments) => return test::run(&arguments).await,
         PluginCommand::Bench(arguments) => return bench::run(&arguments).await,
         PluginCommand::Conform(arguments) => return conform::run(&arguments).await,
+        PluginCommand::New(given) => new::run(&given)?,
+        PluginCommand::Build(given) => build::run(&given)?,
         PluginCommand::List { to } => {
             let found = to.client()?.get(&["v1", "plugins"], &[]).await?;
             show::list(&found, to.json, &["name", "version", "state", "sha256", "problem"])?;

@@ -1,0 +1,7 @@
+module chatline
+
+go 1.27
+
+require postrider v0.0.0
+
+replace postrider => ./postrider
