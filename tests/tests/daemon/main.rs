@@ -19,6 +19,7 @@
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `schedule`: when a notification is sent, until when, and after which other.
 //! - `shutdown`: signals at every wait.
+//! - `signals`: metrics, probes, notifications of its own.
 //! - `upkeep`: limits and the commands of the database.
 //! - `refusals`: bad settings, files and bodies, each with its text.
 #![expect(
@@ -48,6 +49,7 @@ mod refusals;
 mod reload;
 mod schedule;
 mod shutdown;
+mod signals;
 mod small_disk;
 mod storm;
 mod upkeep;

@@ -10,11 +10,13 @@ use std::time::Duration;
 use postrider_core::breaker::{Sign, Trial, Turn};
 use postrider_core::{BreakerState, Outcome};
 use postrider_queue::{Blocked, BreakerTurn, QueueError, Tried, Trip};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Shared;
 use crate::registry::{Entry, Registry};
+use crate::signals::notices::{Event, Kind};
 
 /// First and longest wait between tries while the queue is unavailable.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -178,6 +180,7 @@ async fn write(shared: &Shared, word: &Word) -> Result<(), QueueError> {
                 let (destination, reason) = (&trip.destination, &trip.reason);
                 let state = if trip.gone { BreakerState::Gone } else { BreakerState::Open };
                 tracing::warn!(destination, reason, state = state.name(), "left alone");
+                shared.options.signals.tell(opened(destination, reason, state));
             }
             shared.breakers.written(&trip.destination);
         }
@@ -191,6 +194,17 @@ async fn write(shared: &Shared, word: &Word) -> Result<(), QueueError> {
         }
     }
     Ok(())
+}
+
+/// Of many hosts the one that opened it tells.
+fn opened(destination: &str, reason: &str, state: BreakerState) -> Event {
+    let state = state.name();
+    Event {
+        kind: Kind::DestinationOpen,
+        subject: destination.to_owned(),
+        message: format!("\"{destination}\" is left alone ({state}): {reason}"),
+        detail: json!({"state": state, "reason": reason}),
+    }
 }
 
 fn say(turn: &BreakerTurn) {
