@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Policy;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Scope};
 use crate::policy::{Backoff, Schedule};
 
 /// When a breaker opens, and when it is tried: the `breaker` of a destination's `[policy]`.
@@ -28,11 +28,19 @@ pub struct BreakerPolicy {
     pub wait: Duration,
     /// Longest wait between two probes.
     pub cap: Duration,
+    /// HTTP statuses of which one is enough: they speak of the destination, not of the notification. A revoked token
+    /// of a chat service answers 401 to all.
+    pub open_on: Vec<u16>,
 }
 
 impl Default for BreakerPolicy {
     fn default() -> Self {
-        Self { failures: 10, wait: Duration::from_secs(5), cap: Duration::from_secs(300) }
+        Self {
+            failures: 10,
+            wait: Duration::from_secs(5),
+            cap: Duration::from_secs(300),
+            open_on: Vec::new(),
+        }
     }
 }
 
@@ -56,6 +64,8 @@ pub enum Sign {
     /// It took the notification, or understood and refused it.
     Works,
     Fails,
+    /// It fails for whatever it is sent: one such answer is enough.
+    Shuts,
     /// It is there, and asked to be left alone for so long.
     Waits(Duration),
     Gone,
@@ -128,6 +138,19 @@ impl BreakerState {
 }
 
 impl BreakerPolicy {
+    /// What an attempt came to whose receiver last answered with `status`. Where that status opens the breaker, what
+    /// was not delivered waits with the rest: another try after a person's repair will do.
+    pub fn reword(&self, outcome: Outcome, status: Option<u16>) -> (Outcome, bool) {
+        let opens = status.is_some_and(|status| self.open_on.contains(&status));
+        match outcome {
+            Outcome::Rejected { reason } if opens => {
+                (Outcome::Retry { reason, after: None, scope: Scope::Delivery }, true)
+            }
+            Outcome::Retry { after: None, .. } if opens => (outcome, true),
+            other => (other, false),
+        }
+    }
+
     /// Wait before the next probe when so many have failed in a row. `dice` in `0.0..1.0` is the jitter.
     pub fn delay(&self, failed: u32, dice: f64) -> Duration {
         let schedule = Schedule::Exponential { initial: self.wait, factor: 2.0, cap: self.cap };
@@ -155,10 +178,11 @@ impl Trial {
     pub fn turn(&self, signs: &[Sign], policy: &Policy, dice: f64) -> Turn {
         let breaker = policy.breaker.clone().unwrap_or_default();
         let count = |sign| signs.iter().filter(|s| **s == sign).count();
-        let (works, fails) = (count(Sign::Works), count(Sign::Fails));
+        let works = count(Sign::Works);
+        let fails = count(Sign::Fails) + count(Sign::Shuts);
         let waits = signs.iter().filter_map(|sign| match sign {
             Sign::Waits(wait) => Some(*wait),
-            Sign::Works | Sign::Fails | Sign::Gone | Sign::Nothing => None,
+            Sign::Works | Sign::Fails | Sign::Shuts | Sign::Gone | Sign::Nothing => None,
         });
         if signs.contains(&Sign::Gone) {
             return Turn::Gone;
@@ -193,7 +217,7 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Fault, Receipt, Scope};
+    use crate::outcome::{Fault, Receipt};
     use proptest::prelude::*;
 
     fn trial(state: BreakerState, batch: u32) -> Trial {
@@ -202,6 +226,24 @@ mod tests {
 
     fn signs(works: usize, fails: usize) -> Vec<Sign> {
         [vec![Sign::Works; works], vec![Sign::Fails; fails]].concat()
+    }
+
+    #[test]
+    fn a_status_that_opens_keeps_what_it_refused() {
+        let policy = BreakerPolicy { open_on: vec![401], ..BreakerPolicy::default() };
+        let refused = || Outcome::Rejected { reason: "401 invalid_auth".to_owned() };
+        let waits = Outcome::Retry {
+            reason: "401 invalid_auth".to_owned(),
+            after: None,
+            scope: Scope::Delivery,
+        };
+        assert_eq!(policy.reword(refused(), Some(401)), (waits.clone(), true));
+        assert_eq!(policy.reword(waits.clone(), Some(401)), (waits, true));
+        for status in [None, Some(400)] {
+            assert_eq!(policy.reword(refused(), status), (refused(), false));
+        }
+        let delivered = || Outcome::Delivered(Receipt::default());
+        assert_eq!(policy.reword(delivered(), Some(401)), (delivered(), false));
     }
 
     #[test]

@@ -299,6 +299,7 @@ mod tests {
             ("policy.breaker = { failures = 0 }", "breaker = false for none"),
             ("policy.breaker = { falures = 1 }", "did you mean \"failures\"?"),
             ("policy.breaker = { wait = '1h', cap = '1m' }", "must not be shorter"),
+            ("policy.breaker = { open_on = [204] }", "from 400 to 599"),
             ("ordered_by = 'host'", "write \"subject\" or \"labels.NAME\""),
             ("policy.expires_after = '0s'", "above zero"),
             ("fallback = ['oncall']", "itself"),

@@ -137,6 +137,7 @@ struct BreakerFile {
     failures: Option<u32>,
     wait: Option<Span>,
     cap: Option<Span>,
+    open_on: Option<Vec<u16>>,
 }
 
 impl<'de> Deserialize<'de> for BreakerKey {
@@ -151,7 +152,7 @@ impl<'de> Visitor<'de> for BreakerVisitor {
     type Value = Option<BreakerPolicy>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a table with failures, wait and cap, or false")
+        f.write_str("a table with failures, wait, cap and open_on, or false")
     }
 
     fn visit_bool<E: Error>(self, yes: bool) -> Result<Self::Value, E> {
@@ -177,7 +178,13 @@ impl<'de> Visitor<'de> for BreakerVisitor {
         if cap < wait {
             return Err(Error::custom("breaker.cap must not be shorter than breaker.wait"));
         }
-        Ok(Some(BreakerPolicy { failures, wait, cap }))
+        let open_on = file.open_on.unwrap_or_default();
+        if let Some(status) = open_on.iter().find(|status| !(400..600).contains(*status)) {
+            return Err(Error::custom(format!(
+                "breaker.open_on takes HTTP statuses from 400 to 599, such as [401, 403, 404]; {status} is none"
+            )));
+        }
+        Ok(Some(BreakerPolicy { failures, wait, cap, open_on }))
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Usage {
     pub memory: u64,
     /// Log lines that did not fit into `limits.log`.
     pub lines_dropped: u64,
+    /// The HTTP status of the receiver's last answer, if it gave one.
+    pub status: Option<u16>,
 }
 
 /// What `configure` said.
@@ -160,6 +162,7 @@ fn finish<T>(
         computed: SLICE * context.slices,
         memory: context.limiter.memory(),
         lines_dropped: context.log.dropped(),
+        status: context.hooks.outgoing.status(),
     };
     (ended, usage)
 }

@@ -189,6 +189,7 @@ impl Usage {
             computed: self.computed + other.computed,
             memory: self.memory.max(other.memory),
             lines_dropped: self.lines_dropped + other.lines_dropped,
+            status: other.status.or(self.status),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! only then sends. `http.send` and `wasi:http` both end here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,8 +38,13 @@ pub(crate) struct Outgoing {
     traffic: Arc<Traffic>,
 }
 
-/// The bytes that a delivery may still move, counted over all of its requests.
-struct Traffic(AtomicU64);
+/// What all requests of a delivery share.
+struct Traffic {
+    /// The bytes that they may still move.
+    left: AtomicU64,
+    /// The status of the last answer; zero before the first.
+    status: AtomicU16,
+}
 
 /// The right to send one request, counted when it was given.
 pub(crate) struct Ticket {
@@ -52,17 +57,17 @@ pub(crate) struct Ticket {
 
 impl Traffic {
     fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(limit)))
+        Arc::new(Self { left: AtomicU64::new(limit), status: AtomicU16::new(0) })
     }
 
     fn left(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Takes what moved; false where it was more than was left.
     fn take(&self, bytes: u64) -> bool {
         let taken = |left: u64| left.checked_sub(bytes);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 }
 
@@ -88,6 +93,11 @@ impl Outgoing {
         self.open = false;
         self.sent = 0;
         self.traffic = Traffic::new(self.binding.limits.traffic);
+    }
+
+    /// The status of the delivery's last answer, if there was one.
+    pub(crate) fn status(&self) -> Option<u16> {
+        Some(self.traffic.status.load(Ordering::Relaxed)).filter(|status| *status > 0)
     }
 
     /// Lets requests out from now on.
@@ -146,6 +156,7 @@ impl Ticket {
         let limit = self.binding.limits.response_body.min(self.traffic.left());
         match timeout_at(self.deadline, self.client.send(request, limit, self.deadline)).await {
             Ok(Ok(answer)) => {
+                self.traffic.status.store(answer.status, Ordering::Relaxed);
                 // Of requests at the same time the last may find nothing left; its answer is here all the same.
                 let _fits = self.traffic.take(answer.body.len() as u64);
                 Ok(answer)

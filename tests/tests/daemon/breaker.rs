@@ -179,3 +179,21 @@ async fn the_fallback_takes_over_what_waits_behind_an_open_breaker() {
     assert!(dead.iter().all(|d| d.get("cause") == Some(&"diverted".into())), "{dead:?}");
     assert!(daemon.stop().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_answer_that_speaks_of_the_destination_opens_it_and_kills_nothing() {
+    let (receiver, switch) = Receiver::switching("401 Unauthorized").await;
+    let policy =
+        "policy = { backoff = ['100ms'], breaker = { open_on = [401], wait = '1s', cap = '1s' } }";
+    let house = hooked(&receiver, policy);
+    let daemon = house.start().await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    let open = daemon.until("/v1/destinations", |found| failed_probes(found) >= 1).await;
+    let reason = breaker(&open).and_then(|breaker| breaker.get("reason")).unwrap();
+    assert!(reason.as_str().unwrap().contains("401"), "{reason}");
+    switch.send(text("200 OK")).unwrap();
+    daemon.until_empty().await;
+    let delivered = daemon.get("/v1/deliveries?state=delivered").await.1;
+    assert_eq!(delivered["items"].as_array().unwrap().len(), 1, "{delivered}");
+    assert!(daemon.stop().await.success());
+}

@@ -123,10 +123,8 @@ async fn run(
         () = shared.hand_back.cancelled() => None,
     };
     guard.settled = true;
-    if let Some(sent) = &sent {
-        // Before the slot is free: a destination that is left alone from now on gets no more.
-        breakers::judge(&shared, &entry, &sent.outcome, ticket);
-    }
+    // Before the slot is free: a destination that is left alone from now on gets no more.
+    let sent = sent.map(|sent| breakers::judge(&shared, &entry, sent, ticket));
     drop(guard);
     let Some(sent) = sent else {
         settler.settle(&lease, release(&lease));

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use postrider_core::BreakerState;
 use postrider_core::breaker::{Sign, Trial, Turn};
-use postrider_core::{BreakerState, Outcome};
 use postrider_queue::{Blocked, BreakerTurn, QueueError, Tried, Trip};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Shared;
+use super::{Sent, Shared};
 use crate::registry::{Entry, Registry};
 use crate::signals::notices::{Event, Kind};
 
@@ -82,7 +82,7 @@ impl Breakers {
         let Some(policy) = &entry.spec.policy.breaker else { return };
         let name = &entry.spec.name;
         let mut failing = self.failing();
-        let gone = match sign {
+        let (gone, enough) = match sign {
             Sign::Works => {
                 if failing.get(name).is_some_and(|failing| !failing.shut) {
                     failing.remove(name);
@@ -90,12 +90,13 @@ impl Breakers {
                 return;
             }
             Sign::Waits(_) | Sign::Nothing => return,
-            Sign::Fails => false,
-            Sign::Gone => true,
+            Sign::Fails => (false, policy.failures),
+            Sign::Shuts => (false, 1),
+            Sign::Gone => (true, 1),
         };
         let one = failing.entry(name.clone()).or_default();
         one.in_a_row = one.in_a_row.saturating_add(1);
-        if !gone && (one.shut || one.in_a_row < policy.failures) {
+        if !gone && (one.shut || one.in_a_row < enough) {
             return;
         }
         one.shut = true;
@@ -124,13 +125,19 @@ impl Breakers {
     }
 }
 
-/// Notes what an attempt says of its destination.
-pub(super) fn judge(shared: &Shared, entry: &Entry, outcome: &Outcome, ticket: Option<Ticket>) {
-    let sign = Sign::of(outcome, &entry.spec.policy);
+/// Notes what an attempt says of its destination, and with that what it came to.
+pub(super) fn judge(shared: &Shared, entry: &Entry, sent: Sent, ticket: Option<Ticket>) -> Sent {
+    let policy = &entry.spec.policy;
+    let (outcome, shuts) = match &policy.breaker {
+        Some(breaker) => breaker.reword(sent.outcome, sent.status),
+        None => (sent.outcome, false),
+    };
+    let sign = if shuts { Sign::Shuts } else { Sign::of(&outcome, policy) };
     match ticket {
         Some(ticket) => ticket.tell(sign, outcome.reason()),
         None => shared.breakers.note(entry, sign, &outcome.reason(), (shared.options.dice)()),
     }
+    Sent { outcome, ..sent }
 }
 
 /// A ticket for each lease of a trial.
@@ -144,7 +151,7 @@ impl Ticket {
     fn tell(self, sign: Sign, reason: String) {
         let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.0.push(sign);
-        if matches!(sign, Sign::Fails | Sign::Gone) {
+        if matches!(sign, Sign::Fails | Sign::Shuts | Sign::Gone) {
             told.1 = reason;
         }
     }

@@ -93,6 +93,15 @@ pub struct Sent {
     pub outcome: Outcome,
     /// Parts of a split notification that are delivered now.
     pub parts_done: u32,
+    /// The HTTP status of the receiver's last answer, if it gave one.
+    pub status: Option<u16>,
+}
+
+impl Sent {
+    /// Of an attempt that nothing more is known of.
+    pub fn new(outcome: Outcome, parts_done: u32) -> Self {
+        Self { outcome, parts_done, status: None }
+    }
 }
 
 /// The dispatcher's settings, and what it must not reach for itself: time of day and chance.

@@ -26,7 +26,8 @@ impl NotifierCall for Watched {
     async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
         let sent = self.notifier.send(notification, attempt, parts_done).await;
         self.signals.0.metrics.used(&self.destination, &sent.usage);
-        Sent { outcome: sent.outcome, parts_done: sent.parts_done }
+        let status = sent.usage.status;
+        Sent { outcome: sent.outcome, parts_done: sent.parts_done, status }
     }
 
     fn module(&self) -> &str {

@@ -41,7 +41,7 @@ impl NotifierCall for Scripted {
             Some(Play::Now(outcome)) => outcome,
             Some(Play::Hang) => std::future::pending().await,
         };
-        Sent { outcome, parts_done }
+        Sent::new(outcome, parts_done)
     }
 
     fn module(&self) -> &str {

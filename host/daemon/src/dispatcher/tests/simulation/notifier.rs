@@ -21,7 +21,7 @@ impl NotifierCall for Chancy {
         self.line.runs().await;
         let times = database.times();
         database.checker.lock().unwrap().answered(self.line.host, times, pair, attempt);
-        Sent { outcome, parts_done }
+        Sent::new(outcome, parts_done)
     }
 
     fn module(&self) -> &str {
