@@ -52,6 +52,16 @@ impl Workspace {
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target_dir).arg(subcommand);
+        // What `cargo run` says of this tool is none of the others' business: build scripts that look at it would run
+        // again, and minutes of building after them.
+        for (name, _) in env::vars_os() {
+            let of_ours = name.to_str().is_some_and(|name| {
+                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+            });
+            if of_ours {
+                cargo.env_remove(name);
+            }
+        }
         cargo
     }
 }
