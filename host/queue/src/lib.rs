@@ -55,6 +55,7 @@ mod millis;
 pub mod outbox;
 pub mod postgres;
 mod pruning;
+mod rates;
 mod schema;
 pub mod sqlite;
 mod stats;
@@ -68,6 +69,7 @@ pub use listing::{NotificationFilter, NotificationState};
 pub use memory::MemoryQueue;
 pub use postgres::{OpenError as OpenPostgresError, PostgresOptions, PostgresQueue};
 pub use pruning::Pruned;
+pub use rates::RateAsk;
 pub use schema::Schema;
 pub use sqlite::{BackupError, OpenError, SqliteOptions, SqliteQueue};
 pub use stats::{COUNTED, Rows, Sizes, Stats};
@@ -151,6 +153,12 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Destinations that are held now, by name.
     async fn holds(&self) -> Result<Vec<Hold>, QueueError>;
+
+    /// Takes from the rates that all hosts share: how many each may begin now, in the order of `asks`. A queue that only
+    /// one host works on leaves its rates to that host, and grants what is wanted.
+    async fn take_rate(&self, asks: &[RateAsk]) -> Result<Vec<u32>, QueueError> {
+        Ok(asks.iter().map(|ask| ask.wanted).collect())
+    }
 
     /// Looks, in one statement, for what a host with room for these destinations could do.
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError>;

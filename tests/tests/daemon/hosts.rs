@@ -103,3 +103,24 @@ async fn offer(url: &str) -> reqwest::Result<reqwest::Response> {
     let body = json!({"type": "x"}).to_string();
     http().post(format!("{url}/v1/notifications")).body(body).send().await
 }
+
+/// At twice the rate it would take two seconds; a slow machine only makes it longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_keep_one_rate_together() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
+    let receiver = Receiver::ok().await;
+    let policy = "policy.rate = '10/s'";
+    let houses = [hooked(&receiver, policy), hooked(&receiver, policy)];
+    let daemons = [start(&houses[0], &cluster).await, start(&houses[1], &cluster).await];
+    let begun = std::time::Instant::now();
+    for place in 0..40 {
+        daemons[place % 2].enqueue(&json!({"type": "x"})).await;
+    }
+    receiver.until(40, PATIENCE).await;
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(3), "40 at ten a second took {took:?}");
+    for daemon in daemons {
+        daemon.until_empty().await;
+        assert!(daemon.stop().await.success());
+    }
+}

@@ -3,7 +3,7 @@
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
 //! - `intake`, `leases`, `settle`, `upkeep`: the verbs, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
-//! - `breakers`: destinations that are left alone.
+//! - `breakers`: destinations that are left alone; `rates`: one rate for all hosts.
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
 //! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`: every statement.
 //! - `doubt`: connections that no longer answer.
@@ -34,6 +34,7 @@ mod leases;
 mod moment;
 mod open;
 mod order;
+mod rates;
 mod rows;
 mod schema;
 mod settle;
@@ -68,8 +69,8 @@ use crate::listing::as_like;
 use crate::{
     Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
     HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
-    NotificationState, Pruned, Queue, QueueError, Route, Schema, Settle, Slot, StateEntry, Stats,
-    Sweep, TrialClaim, Tried, Trip, millis,
+    NotificationState, Pruned, Queue, QueueError, RateAsk, Route, Schema, Settle, Slot, StateEntry,
+    Stats, Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -248,6 +249,10 @@ impl Queue for PostgresQueue {
 
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
         self.look_for(destinations).await
+    }
+
+    async fn take_rate(&self, asks: &[RateAsk]) -> Result<Vec<u32>, QueueError> {
+        self.take_rates(asks).await
     }
 
     fn shared(&self) -> bool {

@@ -4,6 +4,7 @@ mod faults;
 mod hosts;
 mod order;
 mod outbox;
+mod rates;
 mod statements;
 mod upgrading;
 mod words;
