@@ -96,7 +96,8 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     }
     let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: config.data_dir.join("cache"),
-        instances: postrider_sandbox::sandbox::DEFAULT_INSTANCES,
+        // Modules are described and configured beside the deliveries.
+        instances: config.max_concurrency.saturating_add(16),
         own: addresses,
         threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         compiler: CompilerConfig::default(),
@@ -141,6 +142,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         lease: config.lease,
         grace: config.grace,
         orphan_after: config.orphan_after,
+        max_concurrency: config.max_concurrency,
         signals: signals.clone(),
         now,
         dice,

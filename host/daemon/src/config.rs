@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postrider_core::{Retention, suggest, units};
+use postrider_sandbox::sandbox::DEFAULT_INSTANCES;
 use serde::Deserialize;
 
 use crate::listen::address::Listen;
@@ -14,6 +15,9 @@ use crate::listen::tls::Files;
 const PREFIX: &str = "POSTRIDER_";
 /// Variables with our prefix that are no settings of the daemon: where the commands find it, and the file itself.
 const OTHER_VARIABLES: [&str; 3] = ["POSTRIDER_URL", "POSTRIDER_TOKEN", "POSTRIDER_CONFIG"];
+
+/// Most instances that a host can be told to run at once: each takes address space, not memory.
+const MAX_CONCURRENCY: u32 = 4_096;
 
 /// Everything that the daemon can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct Config {
     /// Age at which deliveries of a removed destination die.
     pub orphan_after: Duration,
     /// Most live deliveries before the API takes no more.
+    /// Most deliveries under way at once on this host, over all destinations.
+    pub max_concurrency: u32,
     pub max_queue: Option<u64>,
     /// Bytes that must stay free where the SQLite database lies; zero: none.
     pub min_free_disk: u64,
@@ -109,6 +115,7 @@ struct Layer {
     lease: Option<Value>,
     max_body: Option<Value>,
     orphan_after: Option<Value>,
+    max_concurrency: Option<Value>,
     max_queue: Option<Value>,
     min_free_disk: Option<Value>,
     #[serde(default)]
@@ -133,7 +140,7 @@ enum Value {
     Switch(bool),
 }
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "data_dir",
     "plugins_dir",
     "database",
@@ -149,6 +156,7 @@ const KEYS: [&str; 20] = [
     "lease",
     "max_body",
     "orphan_after",
+    "max_concurrency",
     "max_queue",
     "min_free_disk",
     "retention_finished",
@@ -195,6 +203,7 @@ struct Draft {
     lease: Option<Duration>,
     max_body: Option<usize>,
     orphan_after: Option<Duration>,
+    max_concurrency: Option<u32>,
     max_queue: Option<u64>,
     min_free_disk: Option<u64>,
     retention: Retention,
@@ -224,6 +233,7 @@ impl Draft {
             layer.lease,
             layer.max_body,
             layer.orphan_after,
+            layer.max_concurrency,
             layer.max_queue,
             layer.min_free_disk,
             layer.retention.finished,
@@ -299,6 +309,7 @@ impl Draft {
             "lease" => self.lease = Some(lease(value)?),
             "max_body" => self.max_body = Some(body_size(value)?),
             "orphan_after" => self.orphan_after = Some(units::parse_span(value)?),
+            "max_concurrency" => self.max_concurrency = Some(concurrency(value)?),
             "max_queue" => self.max_queue = Some(queue_limit(value)?),
             "min_free_disk" => self.min_free_disk = Some(units::parse_bytes(value)?),
             "retention_finished" => self.retention.finished = age(value)?,
@@ -348,6 +359,7 @@ impl Draft {
             lease: self.lease.unwrap_or(Duration::from_secs(45)),
             max_body: self.max_body.unwrap_or(4 << 20),
             orphan_after: self.orphan_after.unwrap_or(Duration::from_secs(86_400)),
+            max_concurrency: self.max_concurrency.unwrap_or(DEFAULT_INSTANCES),
             max_queue: self.max_queue,
             min_free_disk: self.min_free_disk.unwrap_or(64 << 20),
             retention: self.retention,
@@ -482,6 +494,16 @@ fn age(text: &str) -> Result<Option<Duration>, String> {
     }
 }
 
+fn concurrency(value: &str) -> Result<u32, String> {
+    let number = value.parse().ok().filter(|number| (1..=MAX_CONCURRENCY).contains(number));
+    number.ok_or_else(|| {
+        format!(
+            "\"{}\" is no number of deliveries; write one from 1 to {MAX_CONCURRENCY}",
+            value.escape_debug()
+        )
+    })
+}
+
 fn queue_limit(text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
         format!(
@@ -575,6 +597,8 @@ mod tests {
         let (_dir, flags) = file("[retention]\ndaed = '1d'");
         let error = refused(&flags, &[]);
         assert!(error.contains("unknown key \"daed\"; did you mean \"dead\"?"), "{error}");
+        let (_dir, flags) = file("max_concurrency = 0");
+        assert!(refused(&flags, &[]).contains("from 1 to 4096"));
         let (_dir, flags) = file("max_queue = 0");
         assert!(refused(&flags, &[]).contains("max_queue: \"0\" is no limit"));
     }

@@ -24,8 +24,10 @@
 
 mod attempt;
 mod breakers;
+mod fair;
 mod leases;
 mod looks;
+mod room;
 mod settler;
 mod slots;
 #[cfg(test)]
@@ -39,7 +41,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::{HostId, Notification, Outcome};
-use postrider_queue::{Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Sweep, TrialClaim};
+use postrider_queue::{
+    Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Slots, Sweep, TrialClaim,
+};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -52,8 +56,8 @@ use crate::signals::pulse::Loop;
 use breakers::{Breakers, Diversion, Ticket};
 use leases::Held;
 use looks::Agenda;
+use room::Room;
 use settler::Settler;
-use slots::DestinationSlots;
 use trouble::{Part, Trouble};
 
 /// A round comes within seconds and asks the queue a few times, which gives up after a while by itself.
@@ -111,6 +115,8 @@ pub struct Options {
     pub lease: Duration,
     pub grace: Duration,
     pub orphan_after: Duration,
+    /// Most deliveries under way at once, over all destinations.
+    pub max_concurrency: u32,
     /// Hears of everything that happens.
     pub signals: Signals,
     /// The time of day, for the attempts' start only.
@@ -143,7 +149,7 @@ struct Shared {
     options: Options,
     waker: Waker,
     held: Held,
-    slots: Mutex<HashMap<String, DestinationSlots>>,
+    room: Room,
     /// Cancelled when the grace period is over: attempts hand their leases back.
     hand_back: CancellationToken,
     attempts: TaskTracker,
@@ -196,7 +202,7 @@ impl Dispatcher {
             options,
             waker: waker.clone(),
             held: Held::default(),
-            slots: Mutex::default(),
+            room: Room::default(),
             hand_back: CancellationToken::new(),
             attempts: TaskTracker::new(),
             trouble: Trouble::default(),
@@ -350,11 +356,16 @@ impl Dispatcher {
         agenda: &mut Agenda,
         in_vain: bool,
     ) -> Result<(), QueueError> {
-        let (names, refill) = self.shared.takers(registry);
+        let takers = self.shared.takers(registry);
+        let mut asks = takers.first;
+        if takers.scarce {
+            asks.extend(self.shared.hungry(registry));
+        }
+        let names: Vec<String> = asks.into_iter().map(|ask| ask.destination).collect();
         self.waker.plan_anew();
         let look = self.shared.queue.look(&names).await?;
         let due = agenda.looked(&look, in_vain, Instant::now());
-        for wait in [due, refill].into_iter().flatten() {
+        for wait in [due, takers.refill].into_iter().flatten() {
             self.waker.wake_in(wait);
         }
         Ok(())
@@ -447,7 +458,9 @@ impl Dispatcher {
             let (Some((_, entry)), true) = (entry, blocked.breaker.is_some_and(may)) else {
                 continue;
             };
-            let Some(free) = self.shared.room(entry) else { continue };
+            let Some(room) = self.shared.room_for(entry) else { continue };
+            let room = self.shared.within_rates(registry, vec![room]).await?;
+            let Some(Slots { free, .. }) = room.first().cloned() else { continue };
             let Options { host, lease, .. } = self.shared.options;
             // A trial whose host has ended is over when its attempt would be.
             let patience = entry.spec.policy.timeout + lease;
@@ -465,7 +478,21 @@ impl Dispatcher {
 
     /// Claims up to every ready destination's free slots and starts what it got. Answers how many.
     async fn claim(&self, registry: &Registry, settler: &Settler) -> Result<usize, QueueError> {
-        let slots = self.shared.free_slots(registry);
+        let takers = self.shared.takers(registry);
+        let mut got = self.claim_for(registry, takers.first, settler).await?;
+        if takers.scarce {
+            got += self.claim_for(registry, self.shared.hungry(registry), settler).await?;
+        }
+        Ok(got)
+    }
+
+    async fn claim_for(
+        &self,
+        registry: &Registry,
+        slots: Vec<Slots>,
+        settler: &Settler,
+    ) -> Result<usize, QueueError> {
+        let slots = self.shared.within_rates(registry, slots).await?;
         if slots.is_empty() {
             return Ok(0);
         }
@@ -522,73 +549,6 @@ impl Dispatcher {
             );
             self.shared.hand_back.cancel();
             attempts.wait().await;
-        }
-    }
-}
-
-impl Shared {
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<String, DestinationSlots>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn free_slots(&self, registry: &Registry) -> Vec<postrider_queue::Slots> {
-        let now = Instant::now();
-        let mut slots = self.slots();
-        slots.retain(|name, slots| slots.in_flight() > 0 || registry.destination(name).is_some());
-        let ready = registry.ready().filter(|(name, _)| !self.breakers.is_shut(name));
-        ready
-            .filter_map(|(name, entry)| {
-                slots.entry(name.to_owned()).or_default().wanted(name, &entry.spec.policy, now)
-            })
-            .collect()
-    }
-
-    fn note_claimed(&self, claim: &Claim, leases: &[Lease]) {
-        let mut slots = self.slots();
-        for asked in &claim.slots {
-            let got = leases.iter().filter(|l| l.destination == asked.destination).count();
-            if let Some(slots) = slots.get_mut(&asked.destination) {
-                slots.took(asked, got);
-            }
-        }
-    }
-
-    /// How many of a destination's deliveries can be tried now.
-    fn room(&self, entry: &Entry) -> Option<u32> {
-        let spec = &entry.spec;
-        let mut slots = self.slots();
-        let slots = slots.entry(spec.name.clone()).or_default();
-        Some(slots.wanted(&spec.name, &spec.policy, Instant::now())?.free)
-    }
-
-    fn note_tried(&self, destination: &str, got: usize) {
-        if let Some(slots) = self.slots().get_mut(destination) {
-            slots.tried(got);
-        }
-    }
-
-    /// The destinations that have a free slot now, and when the next token of a full rate bucket comes.
-    fn takers(&self, registry: &Registry) -> (Vec<String>, Option<Duration>) {
-        let now = Instant::now();
-        let mut slots = self.slots();
-        let mut names = Vec::new();
-        let mut refill: Option<Duration> = None;
-        for (name, entry) in registry.ready().filter(|(name, _)| !self.breakers.is_shut(name)) {
-            let state = slots.entry(name.to_owned()).or_default();
-            if state.wanted(name, &entry.spec.policy, now).is_some() {
-                names.push(name.to_owned());
-            } else if let Some(wait) = state.until_token(&entry.spec.policy, now) {
-                refill = Some(refill.map_or(wait, |known| known.min(wait)));
-            }
-        }
-        (names, refill)
-    }
-
-    /// A send ended: its slot is free before its settlement is written.
-    fn free_slot(&self, destination: &str) {
-        let more = self.slots().get_mut(destination).is_some_and(DestinationSlots::ended);
-        if more {
-            self.waker.wake();
         }
     }
 }

@@ -5,6 +5,9 @@ use postrider_core::Policy;
 use postrider_queue::Slots;
 use tokio::time::{Duration, Instant};
 
+/// How long a host keeps tokens that it does not use: other hosts wait for them.
+const CREDIT: Duration = Duration::from_secs(1);
+
 /// One destination's slots on this host. They outlive a reload, so a reload neither doubles nor drops work.
 #[derive(Debug, Default)]
 pub(super) struct DestinationSlots {
@@ -14,6 +17,14 @@ pub(super) struct DestinationSlots {
     /// Whose turn a single free slot is.
     retries_turn: bool,
     bucket: Option<Bucket>,
+    credit: Credit,
+}
+
+/// What this host took of the rate that all hosts share, and did not use yet.
+#[derive(Debug, Default)]
+struct Credit {
+    left: u32,
+    until: Option<Instant>,
 }
 
 /// A token bucket of one second's worth, at least one: smooths, never drops.
@@ -28,18 +39,24 @@ impl DestinationSlots {
         self.in_flight
     }
 
-    /// What to ask the queue for; none when no slot is free or the rate allows none now.
-    pub(super) fn wanted(&mut self, name: &str, policy: &Policy, now: Instant) -> Option<Slots> {
-        let free = policy.concurrency.saturating_sub(self.in_flight).min(self.allowed(policy, now));
-        if free == 0 {
-            return None;
-        }
+    /// Whether more waits, as far as one knows.
+    pub(super) fn is_hungry(&self) -> bool {
+        self.more
+    }
+
+    /// How many deliveries it takes now: the free slots, within the rate.
+    pub(super) fn wanted(&mut self, policy: &Policy, now: Instant) -> u32 {
+        policy.concurrency.saturating_sub(self.in_flight).min(self.allowed(policy, now))
+    }
+
+    /// What to ask the queue for, to fill so many slots.
+    pub(super) fn ask(&self, name: &str, free: u32) -> Slots {
         let retries = match free {
             1 => u32::from(self.retries_turn),
             // Half, so that neither lane starves the other; what one leaves free the other takes.
             _ => free / 2,
         };
-        Some(Slots { destination: name.to_owned(), free, retries })
+        Slots { destination: name.to_owned(), free, retries }
     }
 
     /// A claim for `asked` brought `got` deliveries.
@@ -56,6 +73,18 @@ impl DestinationSlots {
         if let Some(bucket) = &mut self.bucket {
             bucket.tokens -= f64::from(got);
         }
+        self.credit.left = self.credit.left.saturating_sub(got);
+    }
+
+    /// What this host still has of the rate that all hosts share, or what to bring back of it.
+    pub(super) fn credit(&self, now: Instant) -> Result<u32, u32> {
+        let Credit { left, until } = self.credit;
+        if left > 0 && until.is_some_and(|until| now < until) { Ok(left) } else { Err(left) }
+    }
+
+    /// All hosts' rate gave this host so many.
+    pub(super) fn granted(&mut self, tokens: u32, now: Instant) {
+        self.credit = Credit { left: tokens, until: Some(now + CREDIT) };
     }
 
     /// A send ended. Answers whether a claim is worth it now.
@@ -105,7 +134,25 @@ mod tests {
     }
 
     fn wanted(slots: &mut DestinationSlots, policy: &Policy, now: Instant) -> (u32, u32) {
-        slots.wanted("x", policy, now).map_or((0, 0), |s| (s.free, s.retries))
+        let free = slots.wanted(policy, now);
+        if free == 0 { (0, 0) } else { (free, slots.ask("x", free).retries) }
+    }
+
+    fn asked(slots: &mut DestinationSlots, policy: &Policy, now: Instant) -> Slots {
+        let free = slots.wanted(policy, now);
+        slots.ask("x", free)
+    }
+
+    #[test]
+    fn what_is_not_used_of_a_shared_rate_is_brought_back() {
+        let (mut slots, now) = (DestinationSlots::default(), Instant::now());
+        assert_eq!(slots.credit(now), Err(0));
+        slots.granted(5, now);
+        slots.tried(2);
+        assert_eq!(slots.credit(now), Ok(3));
+        assert_eq!(slots.credit(now + CREDIT), Err(3));
+        slots.tried(4);
+        assert_eq!(slots.credit(now), Err(0));
     }
 
     #[test]
@@ -119,7 +166,7 @@ mod tests {
         let (mut slots, policy, now) =
             (DestinationSlots::default(), policy(1, None), Instant::now());
         for turn in [(1, 0), (1, 1), (1, 0)] {
-            let asked = slots.wanted("x", &policy, now).unwrap();
+            let asked = asked(&mut slots, &policy, now);
             assert_eq!((asked.free, asked.retries), turn);
             slots.took(&asked, 0);
         }
@@ -129,7 +176,7 @@ mod tests {
     fn slots_in_flight_are_not_asked_for_again() {
         let (mut slots, policy, now) =
             (DestinationSlots::default(), policy(2, None), Instant::now());
-        let asked = slots.wanted("x", &policy, now).unwrap();
+        let asked = asked(&mut slots, &policy, now);
         slots.took(&asked, 2);
         assert_eq!(wanted(&mut slots, &policy, now), (0, 0));
         assert!(slots.ended());
@@ -140,14 +187,14 @@ mod tests {
     fn a_rate_smooths() {
         let (mut slots, policy) = (DestinationSlots::default(), policy(64, Some("2/s")));
         let start = Instant::now();
-        let asked = slots.wanted("x", &policy, start).unwrap();
-        assert_eq!(asked.free, 1);
-        slots.took(&asked, 1);
+        let first = asked(&mut slots, &policy, start);
+        assert_eq!(first.free, 1);
+        slots.took(&first, 1);
         assert_eq!(slots.until_token(&policy, start), Some(Duration::from_millis(500)));
         let later = start + Duration::from_millis(500);
         assert_eq!(slots.until_token(&policy, later), None);
-        assert!(slots.wanted("x", &policy, later).is_some());
-        let idle = slots.wanted("x", &policy, start + Duration::from_secs(3_600)).unwrap();
+        assert!(slots.wanted(&policy, later) > 0);
+        let idle = asked(&mut slots, &policy, start + Duration::from_secs(3_600));
         assert_eq!(idle.free, 2, "no more than a second's worth at once");
     }
 }

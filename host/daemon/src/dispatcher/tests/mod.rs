@@ -1,6 +1,7 @@
 //! The dispatcher on a paused clock, over the queue in memory.
 
 mod breaker;
+mod fairness;
 mod idle;
 mod outage;
 mod schedule;
@@ -81,6 +82,16 @@ impl Stage {
         queue: Arc<MemoryQueue>,
         destinations: &[(&str, &str, &Arc<Scripted>)],
     ) -> Self {
+        Self::with_room(256, seen, queue, destinations)
+    }
+
+    /// At most so many deliveries are under way at once.
+    fn with_room(
+        max_concurrency: u32,
+        seen: Arc<dyn Queue>,
+        queue: Arc<MemoryQueue>,
+        destinations: &[(&str, &str, &Arc<Scripted>)],
+    ) -> Self {
         let mut registry = Registry::default();
         for (name, text, notifier) in destinations {
             let notifier: Arc<dyn NotifierCall> = (*notifier).clone();
@@ -91,6 +102,7 @@ impl Stage {
             lease: Duration::from_secs(45),
             grace: Duration::from_secs(20),
             orphan_after: Duration::from_secs(86_400),
+            max_concurrency,
             signals: Signals::new().unwrap(),
             now: || Timestamp::UNIX_EPOCH,
             dice: || 0.0,

@@ -39,6 +39,7 @@ impl World {
             lease: self.nature.lease,
             grace: GRACE,
             orphan_after: Duration::from_secs(86_400),
+            max_concurrency: 256,
             signals: Signals::new().unwrap(),
             now: || Timestamp::UNIX_EPOCH,
             dice: jitter,
