@@ -5,6 +5,7 @@ mod idle;
 mod outage;
 mod schedule;
 mod simulation;
+mod spared;
 mod unsteady;
 mod wrapped;
 
@@ -27,6 +28,8 @@ struct Scripted {
 
 enum Play {
     Now(Outcome),
+    /// A fault of a module that is on trial.
+    Spared(Outcome),
     /// Never answers.
     Hang,
 }
@@ -39,6 +42,9 @@ impl NotifierCall for Scripted {
         let outcome = match next {
             None => Outcome::Delivered(Receipt::default()),
             Some(Play::Now(outcome)) => outcome,
+            Some(Play::Spared(outcome)) => {
+                return Sent { blame: Blame::Spared, ..Sent::new(outcome, parts_done) };
+            }
             Some(Play::Hang) => std::future::pending().await,
         };
         Sent::new(outcome, parts_done)
