@@ -10,7 +10,18 @@ const BOMB_LOCALS: usize = 2_000;
 
 /// Calls `random_get` of WASI preview 1 in `send`, so that the adapter is in use.
 pub fn core_module() -> Vec<u8> {
-    with_function(None)
+    with_function(None, None)
+}
+
+/// Accepts every configuration and traps in every `send`.
+pub fn trapping_module() -> Vec<u8> {
+    with_function(Some(&[0]), None)
+}
+
+/// The same module with a custom section more: another hash, the same behaviour. `mark` is at most 100 bytes.
+pub fn marked(module: &[u8], mark: &str) -> Vec<u8> {
+    let name = text(mark);
+    [module, &[0, name.len() as u8], &name].concat()
 }
 
 /// The same with a function more that is small, valid and takes ages to compile: `branches` of them over thousands
@@ -32,10 +43,11 @@ pub fn compile_bomb(branches: usize) -> Vec<u8> {
         body.extend(branch.concat());
     }
     body.extend([0x20, 0, 0x0b]);
-    with_function(Some(&body))
+    with_function(None, Some(&body))
 }
 
-fn with_function(more: Option<&[u8]>) -> Vec<u8> {
+/// With another code of `send`, and a function more.
+fn with_function(send: Option<&[u8]>, more: Option<&[u8]>) -> Vec<u8> {
     const I32: u8 = 0x7f;
     let handler = |name: &str| format!("postrider:notifier/handler@1.0.0#{name}");
     let mut module = b"\0asm\x01\0\0\0".to_vec();
@@ -67,7 +79,8 @@ fn with_function(more: Option<&[u8]>) -> Vec<u8> {
     // Hands out new memory each time: the old top, then the top moves up to the next 16 bytes.
     let realloc =
         [vec![0x23, 0, 0x23, 0, 0x20, 3, 0x41, 15, 0x6a, 0x41, 0x70, 0x71, 0x6a, 0x24, 0]].concat();
-    let bodies = [zeros, enabled, random, realloc].map(|code| [vec![0], code, vec![0x0b]].concat());
+    let send = send.map_or(random, <[u8]>::to_vec);
+    let bodies = [zeros, enabled, send, realloc].map(|code| [vec![0], code, vec![0x0b]].concat());
     let bodies = bodies.into_iter().chain(more.map(<[u8]>::to_vec));
     let bodies: Vec<_> = bodies.map(|body| [unsigned(body.len()), body].concat()).collect();
     section(&mut module, 10, &bodies);

@@ -15,6 +15,7 @@
 //! - [`outcome`]: what an attempt came to.
 //! - [`delivery`]: states, leases and attempts as the queue keeps them.
 //! - [`mod@settle`]: from outcome, policy and standing to a settlement.
+//! - [`trial`]: whether a new version of a plugin is taken back.
 //! - [`retention`]: how long what is finished is kept.
 //! - [`split`]: a big notification in parts at natural borders.
 //! - [`secret`]: where a secret comes from, and its placeholders in a config.
@@ -40,6 +41,7 @@ pub mod secret;
 pub mod settle;
 pub mod split;
 pub mod suggest;
+pub mod trial;
 pub mod units;
 
 pub use breaker::{BreakerPolicy, BreakerState, Sign, Trial, Turn};

@@ -148,6 +148,18 @@ pub fn settle(outcome: &Outcome, standing: &Standing, policy: &Policy, dice: f64
     Settlement::Retry { delay, counted, hold }
 }
 
+/// Settles an attempt that its module alone failed while it was on trial: the delivery loses nothing and is soon tried
+/// again, by then perhaps with the module's predecessor.
+pub fn spare(standing: &Standing, policy: &Policy, dice: f64) -> Settlement {
+    let delay = SPARED + SPARED.mul_f64(dice.clamp(0.0, 1.0));
+    if standing.is_over_after(delay, policy) {
+        return Settlement::Dead { cause: Cause::Expired };
+    }
+    Settlement::Retry { delay, counted: false, hold: None }
+}
+
+/// Shortest wait of a spared delivery: as long as it takes to put a predecessor back in force.
+const SPARED: Duration = Duration::from_secs(1);
 /// Longest spread that is added to a Retry-After.
 const SPREAD: Duration = Duration::from_secs(2);
 
@@ -190,6 +202,15 @@ mod tests {
             settle(&trap, &FRESH, &policy, 0.0),
             Settlement::Dead { cause: Cause::Exhausted }
         );
+    }
+
+    #[test]
+    fn what_is_spared_loses_nothing_but_its_time() {
+        let policy = Policy { attempts: Some(1), ..Policy::default() };
+        let again = Settlement::Retry { delay: SPARED, counted: false, hold: None };
+        assert_eq!(spare(&FRESH, &policy, 0.0), again);
+        let old = Standing { age: policy.max_age - SPARED, ..FRESH };
+        assert_eq!(spare(&old, &policy, 0.0), Settlement::Dead { cause: Cause::Expired });
     }
 
     #[test]

@@ -30,9 +30,11 @@ use crate::listen::bound::Bound;
 use crate::listen::serve::Server;
 use crate::listen::tls::Certificate;
 use crate::notifier::QueueState;
+use crate::plugins::asked::Asker;
 use crate::plugins::kept::KeptModules;
 use crate::plugins::reload::{Memory, Reloader};
 use crate::plugins::secrets::Sources;
+use crate::plugins::trials::Trials;
 use crate::plugins::watcher::Watcher;
 use crate::registry::SharedRegistry;
 use crate::signals::Signals;
@@ -108,6 +110,11 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let waker = Waker::default();
     let modules = KeptModules::open(&config.data_dir.join("modules"))
         .with_context(|| format!("cannot use {}", config.data_dir.join("modules").display()))?;
+    // Watched before the first look, so that nothing falls between.
+    let watcher = Watcher::new(&config.plugins_dir);
+    look_on_hangup(&watcher)?;
+    let asked = Asker::new(watcher.hinter());
+    let (trials, judge) = Trials::new(queue.clone(), signals.clone(), watcher.hinter());
     let mut reloader = Reloader {
         sandbox,
         state: Arc::new(QueueState(queue.clone())),
@@ -118,16 +125,16 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         modules,
         sources,
         signals: signals.clone(),
+        trials,
+        asked: asked.clone(),
         now,
         memory: Memory::default(),
     };
-    // Watched before the first look, so that nothing falls between.
-    let watcher = Watcher::new(&config.plugins_dir);
-    look_on_hangup(&watcher)?;
     let complete = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         recalled = recall(&mut reloader, &gate) => recalled?,
     };
+    let judging = tokio::spawn(judge.run(stop.clone()));
     let (looked, first_look) = oneshot::channel();
     let mut reloading = tokio::spawn(reloader.run(watcher, stop.clone(), looked));
     tokio::select! {
@@ -176,6 +183,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         registry,
         waker,
         signals,
+        asked,
         max_body: config.max_body,
         admission,
         feed,
@@ -210,6 +218,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     reloading.await.context("the reload failed")?;
     for (who, task) in [
         ("retention", pruning),
+        ("the trials of new modules", judging),
         ("the heartbeat", beating),
         ("admission", measuring),
         ("notices", telling),

@@ -35,9 +35,50 @@ pub struct Registry {
 pub struct PluginEntry {
     /// The module in force; none where no file of this name was ever good.
     pub plugin: Option<Arc<Plugin>>,
-    /// Why the file that lies there now is not the one in force.
-    pub problem: Option<String>,
+    /// The file that lies there now, where it is not the one in force.
+    pub unfit: Option<Unfit>,
     pub since: Timestamp,
+}
+
+/// A file that is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// Why, and what to do.
+    pub problem: String,
+    pub state: FileState,
+    /// SHA-256 of the file, where it could be read.
+    pub hash: Option<String>,
+    /// What the module calls its version, where it could be asked.
+    pub version: Option<String>,
+    pub since: Timestamp,
+}
+
+/// Why a file is not in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// Not yet: it is being compiled.
+    Compiling,
+    /// It cannot be used.
+    Rejected,
+    /// It must not be used.
+    Quarantined,
+}
+
+impl PluginEntry {
+    /// Why the file that lies there now is not the one in force.
+    pub fn problem(&self) -> Option<&str> {
+        self.unfit.as_ref().map(|unfit| unfit.problem.as_str())
+    }
+}
+
+impl FileState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Compiling => "compiling",
+            Self::Rejected => "rejected",
+            Self::Quarantined => "quarantined",
+        }
+    }
 }
 
 /// One destination in force, or known and out of force.
@@ -141,16 +182,21 @@ impl Registry {
         self.destinations().filter(|(_, entry)| entry.status == Status::Ready)
     }
 
-    /// Everything in the plugins directory that is not in force as it lies there: its name and why.
+    /// Everything in the plugins directory that cannot be used as it lies there: its name and why.
     pub fn refusals(&self) -> impl Iterator<Item = (&str, &str)> {
-        let plugins = self.plugins.iter().map(|(name, entry)| (name, &entry.problem));
-        let destinations = self.destinations.iter().map(|(name, entry)| (name, &entry.problem));
-        let in_force = plugins.chain(destinations);
-        let known =
-            in_force.filter_map(|(name, problem)| Some((name.as_str(), problem.as_deref()?)));
-        // It says that it is not known yet.
-        let known = known.filter(|(_, problem)| !problem.ends_with(COMPILING));
-        known.chain(self.refused.iter().map(|(file, problem)| (file.as_str(), problem.as_str())))
+        let plugins = self.plugins.iter().filter_map(|(name, entry)| {
+            let unfit = entry.unfit.as_ref()?;
+            let rejected = unfit.state == FileState::Rejected;
+            rejected.then_some((name.as_str(), unfit.problem.as_str()))
+        });
+        let destinations = self.destinations.iter().filter_map(|(name, entry)| {
+            // What is being compiled is not known yet.
+            let problem = entry.problem.as_deref().filter(|problem| !problem.ends_with(COMPILING));
+            Some((name.as_str(), problem?))
+        });
+        let refused = self.refused.iter();
+        let refused = refused.map(|(file, problem)| (file.as_str(), problem.as_str()));
+        plugins.chain(destinations).chain(refused)
     }
 
     /// The destinations that get `notification`. Depends on names and `match` only, never on what is loaded.

@@ -2,6 +2,7 @@
 //!
 //! - [`Queue`]: what every store does, in the order of a delivery's life.
 //! - [`Access`]: tokens and the audit, kept beside it.
+//! - [`Versions`]: how plugins' versions do, and which are quarantined.
 //! - [`memory`]: the store of tests, and the model that the others are held against.
 //! - [`sqlite`]: the embedded store, one file, one writer.
 //! - [`postgres`]: the store for many hosts.
@@ -60,6 +61,7 @@ mod schema;
 pub mod sqlite;
 mod stats;
 mod target;
+mod versions;
 
 pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
 pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
@@ -74,6 +76,9 @@ pub use schema::Schema;
 pub use sqlite::{BackupError, OpenError, SqliteOptions, SqliteQueue};
 pub use stats::{COUNTED, Rows, Sizes, Stats};
 pub use target::{AgeBound, Sweep, Target};
+pub use versions::{
+    Quarantine, QuarantineRecord, VERSIONS_KEPT, VersionRecord, VersionSeen, Versions,
+};
 
 /// Most items that one call takes: keeps transactions short. Callers batch within it.
 pub const MAX_BATCH: usize = 1_000;
@@ -83,7 +88,7 @@ pub const MAX_BATCH: usize = 1_000;
 /// Every method answers only after its effect is durable. A method whose future is dropped may or may not have
 /// taken effect, never half.
 #[async_trait]
-pub trait Queue: Send + Sync + 'static {
+pub trait Queue: Versions + Send + Sync + 'static {
     /// Stores notifications and fans them out, in one transaction. One answer for each, in order. An id that is
     /// stored already counts like a key: the same call may be sent again when its answer was lost.
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError>;

@@ -57,7 +57,7 @@ async fn a_module_that_takes_ages_to_compile_holds_up_nobody_and_its_compiler_di
     // Looks go on without it, and so do deliveries.
     daemon
         .until("/v1/plugins", |p| {
-            p["items"][0]["problem"] == "plugin \"bomb\": its file is being compiled"
+            p["items"][0]["reason"] == "plugin \"bomb\": its file is being compiled"
         })
         .await;
     house.put_module("console", "console");
@@ -81,7 +81,7 @@ async fn a_module_that_is_replaced_while_it_compiles_ends_its_compiler() {
     house.put_module("console", "slow");
     daemon
         .until("/v1/plugins", |p| {
-            p["items"][0]["name"] == "slow" && p["items"][0]["state"] == "loaded"
+            p["items"][0]["name"] == "slow" && p["items"][0]["state"] == "active"
         })
         .await;
     until(|| (!is_alive(child)).then_some(())).await;

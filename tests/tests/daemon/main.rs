@@ -17,6 +17,8 @@
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
+//! - `reloads`: many of them under load.
+//! - `rollback`: new versions of a module that fail, and those whose receivers do.
 //! - `schedule`: when a notification is sent, until when, and after which other.
 //! - `shutdown`: signals at every wait.
 //! - `signals`: metrics, probes, notifications of its own.
@@ -47,6 +49,8 @@ mod plugin_tools;
 mod redaction;
 mod refusals;
 mod reload;
+mod reloads;
+mod rollback;
 mod schedule;
 mod shutdown;
 mod signals;

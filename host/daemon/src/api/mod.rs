@@ -13,7 +13,8 @@
 //! - [`events`]: what happens, as it happens.
 //! - `openapi`, `schema`, `docs_page`: the API described.
 //! - [`request_id`]: a name for each request.
-//! - [`registry`]: plugins and destinations in force.
+//! - [`plugins`]: every version of them, and the operator's hand on them.
+//! - [`registry`]: destinations in force.
 //! - [`extract`]: parts of a request, refused as problems.
 //! - [`auth`]: who calls, what they may, and what they changed.
 //! - [`gate`]: before there is anything to answer with.
@@ -39,6 +40,7 @@ pub mod ingest;
 mod intake;
 pub mod notifications;
 mod openapi;
+pub mod plugins;
 pub mod problem;
 pub mod registry;
 pub mod request_id;
@@ -61,6 +63,7 @@ use utoipa_axum::routes;
 
 use crate::dispatcher::Waker;
 use crate::feed::Feed;
+use crate::plugins::asked::Asker;
 use crate::registry::SharedRegistry;
 use crate::signals::{Signals, probes, scrape};
 use crate::upkeep::admission::Admission;
@@ -80,6 +83,8 @@ pub struct Api {
     pub registry: Arc<SharedRegistry>,
     pub waker: Waker,
     pub signals: Signals,
+    /// Asks for a look at the plugins directory.
+    pub asked: Asker,
     /// Largest request body, in bytes.
     pub max_body: usize,
     pub admission: Admission,
@@ -116,7 +121,13 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(actions::redeliver))
         .routes(routes!(actions::cancel))
         .routes(routes!(actions::put_away))
-        .routes(routes!(registry::plugins))
+        .routes(routes!(plugins::list))
+        .routes(routes!(plugins::reload_all))
+        .routes(routes!(plugins::show))
+        .routes(routes!(plugins::reload))
+        .routes(routes!(plugins::quarantine))
+        .routes(routes!(plugins::release))
+        .routes(routes!(plugins::rollback))
         .routes(routes!(destinations::list))
         .routes(routes!(destinations::show))
         .routes(routes!(destinations::pause))

@@ -1,47 +1,10 @@
-//! Plugins and destinations in force.
+//! Destinations in force.
 
-use axum::Json;
-use axum::extract::State;
 use postrider_queue::Blocked;
 use serde_json::{Value, json};
 
-use super::{Api, breakers, schema};
+use super::breakers;
 use crate::registry::Registry;
-
-/// Lists plugins.
-#[utoipa::path(
-    get, path = "/v1/plugins", tag = "plugins",
-    responses(
-        (status = 200, body = schema::Plugins),
-        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
-    )
-)]
-pub async fn plugins(State(api): State<Api>) -> Json<Value> {
-    let registry = api.registry.load();
-    let items: Vec<Value> = registry
-        .plugins
-        .iter()
-        .map(|(name, entry)| {
-            let plugin = entry.plugin.as_ref();
-            json!({
-                "name": name,
-                "version": plugin.map(|p| &p.description().version),
-                "summary": plugin.map(|p| &p.description().summary),
-                "sha256": plugin.map(|p| p.hash()),
-                "size": plugin.map(|p| p.size()),
-                "state": match (plugin, &entry.problem) {
-                    (Some(_), None) => "loaded",
-                    (Some(_), Some(_)) => "kept",
-                    (None, _) => "rejected",
-                },
-                "problem": entry.problem,
-                "warnings": plugin.map(|p| p.warnings()),
-                "since": entry.since,
-            })
-        })
-        .collect();
-    Json(json!({"items": items, "next": null, "wasmtime": postrider_sandbox::wasmtime_version()}))
-}
 
 /// Destinations in force, and files that never were good, with the breakers of those that are blocked.
 pub(super) fn destinations(registry: &Registry, blocked: Option<&[Blocked]>) -> Vec<Value> {

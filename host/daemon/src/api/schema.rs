@@ -239,19 +239,65 @@ pub(super) struct Tested {
     delivery: i64,
 }
 
-/// A plugin; it may have more fields.
+/// One version of a plugin, as the list has it; it may have more fields.
 #[derive(ToSchema)]
 pub(super) struct Plugin {
     name: String,
     #[schema(required)]
     version: Option<String>,
+    /// SHA-256 of the module.
     #[schema(required)]
+    sha256: Option<String>,
+    /// active, compiling, rejected or quarantined.
+    state: String,
+    since: String,
+    /// Why it is not active; of an active one, why the file that lies there is not in force.
+    #[schema(required)]
+    reason: Option<String>,
+    /// Of an active one: what its module says of itself.
     summary: Option<String>,
+    size: Option<u64>,
+    warnings: Option<Vec<String>>,
+}
+
+/// A plugin: its version in force, or the file that lies there, and all versions that are remembered.
+#[derive(ToSchema)]
+pub(super) struct PluginHistory {
+    name: String,
+    #[schema(required)]
+    version: Option<String>,
     #[schema(required)]
     sha256: Option<String>,
     state: String,
+    since: String,
     #[schema(required)]
-    problem: Option<String>,
+    reason: Option<String>,
+    /// The newest first.
+    versions: Vec<PluginVersion>,
+}
+
+/// A version of a plugin.
+#[derive(ToSchema)]
+pub(super) struct PluginVersion {
+    #[schema(required)]
+    version: Option<String>,
+    #[schema(required)]
+    sha256: Option<String>,
+    /// active, past, compiling, rejected or quarantined.
+    state: String,
+    /// When any host first used it; null where none ever did.
+    #[schema(required)]
+    first_seen: Option<String>,
+    /// Since when it is in that state; null for a past one.
+    #[schema(required)]
+    since: Option<String>,
+    #[schema(required)]
+    reason: Option<String>,
+    /// Whether it delivered anything.
+    worked: bool,
+    /// The version before it that worked.
+    #[schema(required)]
+    predecessor: Option<String>,
 }
 
 /// All plugins.

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use super::breakers::{self, Diversion, Ticket};
 use super::settler::Settler;
-use super::{Sent, Shared};
+use super::{Blame, Sent, Shared};
 use crate::registry::Entry;
 use crate::signals::Lost;
 
@@ -154,8 +154,11 @@ fn conclude(
     duration: Duration,
 ) -> Settle {
     let standing = lease.standing.after(duration);
-    let settlement =
-        settle::settle(&sent.outcome, &standing, &entry.spec.policy, (shared.options.dice)());
+    let (policy, dice) = (&entry.spec.policy, (shared.options.dice)());
+    let settlement = match sent.blame {
+        Blame::Spared => settle::spare(&standing, policy, dice),
+        Blame::Elsewhere | Blame::Module => settle::settle(&sent.outcome, &standing, policy, dice),
+    };
     say(lease, &sent.outcome, &settlement);
     let dead = settlement.is_death();
     Settle {

@@ -99,12 +99,25 @@ pub struct Sent {
     pub parts_done: u32,
     /// The HTTP status of the receiver's last answer, if it gave one.
     pub status: Option<u16>,
+    pub blame: Blame,
+}
+
+/// Whose fault it was where an attempt did not succeed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blame {
+    /// The receiver's, the notification's or the host's; or all went well.
+    #[default]
+    Elsewhere,
+    /// The module's own: it trapped, broke a limit, or computed until its time was over.
+    Module,
+    /// The module's own while it is on trial: it costs the delivery nothing.
+    Spared,
 }
 
 impl Sent {
     /// Of an attempt that nothing more is known of.
     pub fn new(outcome: Outcome, parts_done: u32) -> Self {
-        Self { outcome, parts_done, status: None }
+        Self { outcome, parts_done, status: None, blame: Blame::default() }
     }
 }
 

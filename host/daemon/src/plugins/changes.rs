@@ -22,8 +22,8 @@ pub(super) fn changes(old: &Registry, new: &Registry) -> Vec<Change> {
     for (name, entry) in &new.plugins {
         let before = old.plugins.get(name);
         let hash = |e: &PluginEntry| e.plugin.as_ref().map(|p| p.hash().to_owned());
-        if let Some(problem) = &entry.problem
-            && before.and_then(|b| b.problem.as_ref()) != Some(problem)
+        if let Some(problem) = entry.problem()
+            && before.and_then(PluginEntry::problem) != Some(problem)
         {
             let kept =
                 if entry.plugin.is_some() { "; the last good one stays in force" } else { "" };
@@ -31,7 +31,7 @@ pub(super) fn changes(old: &Registry, new: &Registry) -> Vec<Change> {
         }
         if let Some(plugin) = &entry.plugin
             && (before.and_then(hash) != hash(entry)
-                || (entry.problem.is_none() && before.is_some_and(|b| b.problem.is_some())))
+                || (entry.unfit.is_none() && before.is_some_and(|b| b.unfit.is_some())))
         {
             let (version, short) =
                 (&plugin.description().version, plugin.hash().get(..12).unwrap_or(""));

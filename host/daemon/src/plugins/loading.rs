@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::again;
 use super::directory::{self, FileAt, ReadError, Stamp};
 use crate::signals::Signals;
 
@@ -40,9 +41,25 @@ struct Started {
 /// What a file came to.
 pub(super) enum Loaded {
     Good(Arc<Plugin>, Bytes),
-    Bad(String),
+    Bad(Bad),
     /// Somebody is writing it.
     Moving,
+}
+
+/// A file that does not load.
+#[derive(Clone, Debug)]
+pub(super) struct Bad {
+    pub(super) problem: String,
+    /// SHA-256, where it could be read.
+    pub(super) hash: Option<String>,
+    /// Whether the same file may load another time.
+    pub(super) may_pass: bool,
+}
+
+impl Bad {
+    fn new(problem: String) -> Self {
+        Self { problem, hash: None, may_pass: true }
+    }
 }
 
 impl Loading {
@@ -94,7 +111,11 @@ impl Loading {
         }
         let ended = ended.ok()?;
         self.started.remove(name);
-        Some(ended.unwrap_or_else(|error| Loaded::Bad(format!("plugin \"{name}\": {error}"))))
+        Some(
+            ended.unwrap_or_else(|error| {
+                Loaded::Bad(Bad::new(format!("plugin \"{name}\": {error}")))
+            }),
+        )
     }
 
     /// Ends what is on its way for files that are gone.
@@ -107,10 +128,23 @@ async fn load(sandbox: &Sandbox, name: &str, file: FileAt) -> Loaded {
     let content = match tokio::task::spawn_blocking(move || directory::read(&file)).await {
         Ok(Ok(content)) => content,
         Ok(Err(ReadError::Moving)) | Err(_) => return Loaded::Moving,
-        Ok(Err(error)) => return Loaded::Bad(format!("plugin \"{name}\": {error}")),
+        Ok(Err(error)) => return Loaded::Bad(Bad::new(format!("plugin \"{name}\": {error}"))),
     };
     match sandbox.load(name, content.clone()).await {
         Ok(plugin) => Loaded::Good(plugin, content),
-        Err(error) => Loaded::Bad(error.to_string()),
+        Err(error) => {
+            let hashing = tokio::task::spawn_blocking(move || sha256(&content));
+            Loaded::Bad(Bad {
+                problem: error.to_string(),
+                hash: hashing.await.ok(),
+                may_pass: again::may_load(&error.problem),
+            })
+        }
     }
+}
+
+fn sha256(content: &[u8]) -> String {
+    use sha2::Digest as _;
+    let digest: [u8; 32] = sha2::Sha256::digest(content).into();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! - [`directory`]: what lies there, and whether it holds still.
 //! - [`watcher`]: hints that something changed.
+//! - [`trials`]: new versions, watched until they worked; `rollback`: what takes the place of one in quarantine.
+//! - `again`: when what failed is tried again; [`asked`]: looks that somebody asked for.
 //! - `loading`: modules that are being read or compiled.
 //! - [`secrets`]: the values behind a destination's `[secrets]`.
 //! - [`kept`]: copies of the last good modules.
@@ -9,6 +11,8 @@
 //! - `fallbacks`: whether they lead somewhere, and end.
 //! - [`reload`]: from files to a registry; a bad file leaves the last good one in force and says so.
 
+mod again;
+pub mod asked;
 mod changes;
 pub mod directory;
 mod fallbacks;
@@ -16,5 +20,7 @@ pub mod kept;
 mod loading;
 pub mod reload;
 mod resuming;
+mod rollback;
 pub mod secrets;
+pub mod trials;
 pub mod watcher;

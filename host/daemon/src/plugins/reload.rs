@@ -12,23 +12,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use postrider_core::{Destination, TlsSources};
-use postrider_queue::{KeptDestination, Queue};
-use postrider_sandbox::{BindError, Plugin, Sandbox, StateStore};
+use postrider_queue::{KeptDestination, QuarantineRecord, Queue};
+use postrider_sandbox::{BindError, Notifier, Plugin, Sandbox, StateStore};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::again::{self, Again};
+use super::asked::Asker;
 use super::directory::{self, FileAt, Listing, ReadError, Stamp};
 use super::kept::KeptModules;
-use super::loading::{Loaded, Loading};
+use super::loading::{Bad, Loaded, Loading};
 use super::secrets::{Given, Sources};
+use super::trials::Trials;
 use super::watcher::Watcher;
 use super::{changes, fallbacks, resuming};
 use crate::dispatcher::{NotifierCall, Waker};
-use crate::registry::{self, Entry, PluginEntry, Registry, SharedRegistry, Status};
+use crate::registry::{
+    self, Entry, FileState, PluginEntry, Registry, SharedRegistry, Status, Unfit,
+};
 use crate::signals::Signals;
 use crate::signals::pulse::Loop;
-use crate::signals::watched::Watched;
 
 /// A look comes every five seconds and waits for modules and their `configure` no longer than this.
 const LOOK: Duration = Duration::from_secs(60);
@@ -44,6 +48,8 @@ pub struct Reloader {
     pub modules: KeptModules,
     pub sources: Sources,
     pub signals: Signals,
+    pub trials: Trials,
+    pub asked: Asker,
     /// The time of day, for "since when".
     pub now: fn() -> Timestamp,
     pub memory: Memory,
@@ -53,13 +59,15 @@ pub struct Reloader {
 #[derive(Default)]
 pub struct Memory {
     /// Stamp and hash of the module files that were read.
-    modules: HashMap<String, (Stamp, Read)>,
+    pub(super) modules: HashMap<String, (Stamp, Read)>,
     destinations: HashMap<String, (Stamp, Result<String, String>)>,
     loading: Loading,
     /// What the queue kept from earlier runs.
-    kept: BTreeMap<String, KeptDestination>,
-    /// Fingerprints of destinations that did not bind, and why: not tried again until something changed.
-    failed: HashMap<String, (String, BindError)>,
+    pub(super) kept: BTreeMap<String, KeptDestination>,
+    /// Modules that no host may use, by hash, as the queue last said.
+    pub(super) quarantine: BTreeMap<String, QuarantineRecord>,
+    /// Destinations that did not bind: not tried again until something changed, or some time has passed.
+    failed: HashMap<String, Failed>,
     /// Lines that the last look said or would have said again.
     said: BTreeSet<String>,
     saying: BTreeSet<String>,
@@ -68,10 +76,19 @@ pub struct Memory {
 }
 
 #[derive(Clone)]
-enum Read {
-    /// SHA-256 of the file in force.
+pub(super) enum Read {
+    /// It is in force.
     Good,
-    Bad(String),
+    /// Its module's hash is in quarantine.
+    Quarantined(String),
+    Bad(Bad, Option<Again>),
+}
+
+/// What did not bind: its fingerprint, why, and when to try again.
+struct Failed {
+    fingerprint: String,
+    error: BindError,
+    again: Option<Again>,
 }
 
 /// A destination file as it lies there now: its text in force, and what is wrong with the one that lies there.
@@ -101,9 +118,9 @@ impl Default for Made {
 }
 
 impl Made {
-    fn ready(notifier: Watched, fingerprint: String) -> Self {
+    fn ready(notifier: Arc<dyn NotifierCall>, fingerprint: String) -> Self {
         let module = notifier.module().to_owned();
-        Self { module, fingerprint, status: Status::Ready, notifier: Some(Arc::new(notifier)) }
+        Self { module, fingerprint, status: Status::Ready, notifier: Some(notifier) }
     }
 }
 
@@ -113,6 +130,10 @@ impl Reloader {
     /// Those destinations are in force at once, parked: what is accepted before the first look has ended waits for
     /// them. Answers whether they are all that the directory makes: if not, what is accepted now would miss some.
     pub async fn recall(&mut self) -> anyhow::Result<bool> {
+        for version in self.queue.versions().await? {
+            self.trials.begin(&version);
+        }
+        self.read_quarantine().await;
         let kept = self.queue.kept_destinations().await?;
         let mut registry = Registry::default();
         for kept in &kept {
@@ -165,6 +186,17 @@ impl Reloader {
     /// One look at the directory. A directory that cannot be read leaves everything as it is.
     pub async fn look(&mut self) {
         self.signals.beat(Loop::Reload, LOOK);
+        let (begun, afresh) = self.asked.begins();
+        if afresh {
+            self.memory.modules.retain(|_, (_, read)| !matches!(read, Read::Bad(..)));
+            self.memory.failed.clear();
+        }
+        self.read_quarantine().await;
+        self.look_at_files().await;
+        self.asked.ends(begun);
+    }
+
+    async fn look_at_files(&mut self) {
         let path = self.directory.clone();
         let listing = match tokio::task::spawn_blocking(move || directory::list(&path)).await {
             Ok(Ok(listing)) => listing,
@@ -205,7 +237,9 @@ impl Reloader {
             let before = old.plugins.get(name);
             let entry = match registry::clash(name, plugins.keys()) {
                 Ok(()) => self.plugin(name, file, before, until).await,
-                Err(clash) => self.plugin_entry(None, Some(clash.to_string()), before),
+                Err(clash) => {
+                    self.plugin_entry(None, Some(self.rejected(clash.to_string(), None)), before)
+                }
             };
             plugins.insert(name.clone(), entry);
         }
@@ -216,7 +250,11 @@ impl Reloader {
     /// What an earlier look found of this very file, if that still tells.
     fn known(&self, name: &str, file: &FileAt, in_force: bool) -> Option<&Read> {
         let (stamp, read) = self.memory.modules.get(name)?;
-        let tells = in_force || matches!(read, Read::Bad(_));
+        let tells = match read {
+            Read::Good => in_force,
+            Read::Quarantined(hash) => self.is_quarantined(hash),
+            Read::Bad(_, again) => !again.is_some_and(Again::is_due),
+        };
         (*stamp == file.stamp && tells).then_some(read)
     }
 
@@ -228,66 +266,92 @@ impl Reloader {
         until: Instant,
     ) -> PluginEntry {
         let in_force = before.and_then(|b| b.plugin.clone());
-        if let Some(read) = self.known(name, file, in_force.is_some()) {
-            let problem = match read {
-                Read::Good => None,
-                Read::Bad(problem) => Some(problem.clone()),
-            };
-            return self.plugin_entry(in_force, problem, before);
+        if let Some(read) = self.known(name, file, in_force.is_some()).cloned() {
+            return self.plugin_as_before(name, file, &read, in_force, before).await;
         }
-        let problem = match self.memory.loading.end(name, until).await {
+        let bad = match self.memory.loading.end(name, until).await {
             Some(Loaded::Good(plugin, content)) => {
                 self.keep(&plugin, &content);
+                self.begin_trial(name, &plugin, in_force.as_ref()).await;
+                if let Some(record) = self.memory.quarantine.get(plugin.hash()).cloned() {
+                    return self.roll_back(name, file, &record, in_force, before).await;
+                }
                 self.memory.modules.insert(name.to_owned(), (file.stamp, Read::Good));
                 return self.plugin_entry(Some(plugin), None, before);
             }
-            Some(Loaded::Bad(problem)) => problem,
+            Some(Loaded::Bad(bad)) => bad,
             // The next look reads it; the stamp of now is of no use.
             Some(Loaded::Moving) => {
-                return self.plugin_entry(in_force, before.and_then(|b| b.problem.clone()), before);
+                let in_force = self.unquarantined(name, in_force).await;
+                return self.plugin_entry(in_force, before.and_then(|b| b.unfit.clone()), before);
             }
             None => {
                 let problem = format!("plugin \"{name}\": {}", registry::COMPILING);
-                return self.plugin_entry(in_force, Some(problem), before);
+                let unfit = Unfit { state: FileState::Compiling, ..self.rejected(problem, None) };
+                let in_force = self.unquarantined(name, in_force).await;
+                return self.plugin_entry(in_force, Some(unfit), before);
             }
         };
-        self.memory.modules.insert(name.to_owned(), (file.stamp, Read::Bad(problem.clone())));
-        let in_force = match in_force {
+        let earlier = match self.memory.modules.get(name) {
+            Some((stamp, Read::Bad(_, again))) if *stamp == file.stamp => *again,
+            Some(_) | None => None,
+        };
+        let again = bad.may_pass.then(|| Again::after(earlier));
+        self.memory.modules.insert(name.to_owned(), (file.stamp, Read::Bad(bad.clone(), again)));
+        let in_force = match self.unquarantined(name, in_force).await {
             Some(plugin) => Some(plugin),
             None => self.last_good(name).await,
         };
-        self.plugin_entry(in_force, Some(problem), before)
+        let unfit = self.rejected(bad.problem, bad.hash);
+        self.plugin_entry(in_force, Some(unfit), before)
     }
 
-    fn plugin_entry(
-        &self,
-        plugin: Option<Arc<Plugin>>,
-        problem: Option<String>,
+    /// What an earlier look found, with what was quarantined since.
+    async fn plugin_as_before(
+        &mut self,
+        name: &str,
+        file: &FileAt,
+        read: &Read,
+        in_force: Option<Arc<Plugin>>,
         before: Option<&PluginEntry>,
     ) -> PluginEntry {
-        let same = before.filter(|b| {
-            b.problem == problem
-                && b.plugin.as_ref().map(|p| p.hash()) == plugin.as_ref().map(|p| p.hash())
-        });
-        let since = same.map_or_else(|| (self.now)(), |b| b.since);
-        PluginEntry { plugin, problem, since }
+        let hash = match read {
+            Read::Good => in_force.as_ref().map(|plugin| plugin.hash().to_owned()),
+            Read::Quarantined(hash) => Some(hash.clone()),
+            Read::Bad(..) => None,
+        };
+        let record = hash.and_then(|hash| self.memory.quarantine.get(&hash).cloned());
+        if let Some(record) = record {
+            return self.roll_back(name, file, &record, in_force, before).await;
+        }
+        let unfit = match read {
+            Read::Good | Read::Quarantined(_) => None,
+            Read::Bad(bad, _) => Some(self.rejected(bad.problem.clone(), bad.hash.clone())),
+        };
+        let in_force = self.unquarantined(name, in_force).await;
+        self.plugin_entry(in_force, unfit, before)
     }
 
-    /// The module that an earlier run last used under this name.
-    async fn last_good(&self, name: &str) -> Option<Arc<Plugin>> {
-        let users = self.memory.kept.values().filter(|kept| !kept.module.is_empty());
-        let mut hashes = users.filter(|kept| {
-            Destination::parse(&kept.name, &kept.text).is_ok_and(|spec| spec.plugin == name)
+    fn rejected(&self, problem: String, hash: Option<String>) -> Unfit {
+        Unfit { problem, state: FileState::Rejected, hash, version: None, since: (self.now)() }
+    }
+
+    pub(super) fn plugin_entry(
+        &self,
+        plugin: Option<Arc<Plugin>>,
+        unfit: Option<Unfit>,
+        before: Option<&PluginEntry>,
+    ) -> PluginEntry {
+        let hash = |plugin: &Option<Arc<Plugin>>| plugin.as_ref().map(|p| p.hash().to_owned());
+        let same = before.filter(|before| hash(&before.plugin) == hash(&plugin));
+        let since = same.map_or_else(|| (self.now)(), |before| before.since);
+        let unfit = unfit.map(|unfit| match before.and_then(|before| before.unfit.as_ref()) {
+            Some(before) if before.problem == unfit.problem => {
+                Unfit { since: before.since, ..unfit }
+            }
+            Some(_) | None => unfit,
         });
-        let hash = &hashes.next()?.module;
-        let content = self.modules.get(hash).ok()?;
-        let plugin = self.sandbox.load(name, content).await.ok()?;
-        tracing::warn!(
-            plugin = name,
-            hash,
-            "the last good module is used instead of the broken file"
-        );
-        Some(plugin)
+        PluginEntry { plugin, unfit, since }
     }
 
     fn keep(&self, plugin: &Plugin, content: &Bytes) {
@@ -313,14 +377,26 @@ impl Reloader {
         // A configure that hangs delays its own destination only.
         let bound = futures_util::future::join_all(binding).await;
         for (name, (entry, failed)) in bound {
-            match failed {
-                Some(failed) => self.memory.failed.insert(name.clone(), failed),
-                None => self.memory.failed.remove(&name),
-            };
+            self.note_failed(&name, failed);
             if let Err(clash) = new.insert(Arc::new(entry)) {
                 new.refused.insert(format!("{name}.toml"), clash.to_string());
             }
         }
+    }
+
+    /// Remembers what did not bind, and when to try it again.
+    fn note_failed(&mut self, name: &str, failed: Option<(String, BindError)>) {
+        let Some((fingerprint, error)) = failed else {
+            self.memory.failed.remove(name);
+            return;
+        };
+        let earlier = self.memory.failed.get(name).filter(|f| f.fingerprint == fingerprint);
+        let earlier = earlier.and_then(|failed| failed.again);
+        let again = match earlier {
+            Some(again) if !again.is_due() => Some(again),
+            other => again::may_bind(&error).then(|| Again::after(other)),
+        };
+        self.memory.failed.insert(name.to_owned(), Failed { fingerprint, error, again });
     }
 
     /// Takes fallbacks that lead back to where they began out of force; the text before takes their place.
@@ -455,15 +531,19 @@ impl Reloader {
             return (same.with_problem(candidate.problem), None);
         }
         let bound = match self.memory.failed.get(&candidate.spec.name) {
-            Some((tried, error)) if *tried == fingerprint => Err(error.clone()),
+            Some(failed)
+                if failed.fingerprint == fingerprint
+                    && !failed.again.is_some_and(Again::is_due) =>
+            {
+                Err(failed.error.clone())
+            }
             Some(_) | None => {
                 plugin.bind(&candidate.spec, values.into(), Some(self.state.clone())).await
             }
         };
         let error = match bound {
             Ok(notifier) => {
-                let watched = self.signals.watch(&candidate.spec.name, notifier);
-                let made = Made::ready(watched, fingerprint);
+                let made = Made::ready(self.watch(&candidate.spec, notifier), fingerprint);
                 return (self.made(candidate, made, before.as_deref()), None);
             }
             Err(error) => error,
@@ -497,7 +577,8 @@ impl Reloader {
         plugins: &BTreeMap<String, PluginEntry>,
     ) -> Entry {
         let wanted = &candidate.spec.plugin;
-        let reason = match plugins.get(wanted).and_then(|p| p.problem.clone()) {
+        let problem = plugins.get(wanted).and_then(PluginEntry::problem);
+        let reason = match problem.map(str::to_owned) {
             Some(problem) => problem,
             None => format!(
                 "plugin \"{wanted}\" is not in the plugins directory; put {wanted}.wasm there"
@@ -530,7 +611,8 @@ impl Reloader {
         problem: String,
         park: bool,
     ) -> Entry {
-        if let Some(before) = before.as_ref().filter(|b| b.notifier.is_some()) {
+        let usable = |b: &&Arc<Entry>| b.notifier.is_some() && !self.is_quarantined(&b.module);
+        if let Some(before) = before.as_ref().filter(usable) {
             return before.with_problem(Some(candidate.problem.unwrap_or(problem)));
         }
         let first = before.as_ref().is_none_or(|b| b.fingerprint.is_empty());
@@ -549,6 +631,9 @@ impl Reloader {
     /// The text and the module that an earlier run last bound under this name.
     async fn revive(&self, name: &str) -> Option<Entry> {
         let kept = self.memory.kept.get(name).filter(|kept| !kept.module.is_empty())?;
+        if self.is_quarantined(&kept.module) {
+            return None;
+        }
         let spec = Destination::parse(name, &kept.text).ok()?;
         let content = self.modules.get(&kept.module).ok()?;
         let plugin = self.sandbox.load(&spec.plugin, content).await.ok()?;
@@ -556,8 +641,14 @@ impl Reloader {
         let fingerprint = fingerprint(&kept.text, plugin.hash(), &values);
         let notifier = plugin.bind(&spec, values.into(), Some(self.state.clone())).await.ok()?;
         let candidate = Candidate { spec, text: kept.text.clone(), problem: None };
-        let watched = self.signals.watch(name, notifier);
-        Some(self.made(candidate, Made::ready(watched, fingerprint), None))
+        let made = Made::ready(self.watch(&candidate.spec, notifier), fingerprint);
+        Some(self.made(candidate, made, None))
+    }
+
+    /// Lets a destination's attempts be counted, and watched while its module is new.
+    fn watch(&self, spec: &Destination, notifier: Notifier) -> Arc<dyn NotifierCall> {
+        let watched = self.signals.watch(&spec.name, notifier);
+        self.trials.watch(&spec.plugin, &spec.name, Arc::new(watched))
     }
 
     fn made(&self, candidate: Candidate, made: Made, before: Option<&Entry>) -> Entry {
@@ -625,7 +716,12 @@ impl Reloader {
         self.memory.unkept = false;
         let used: Vec<&str> = kept.iter().map(|k| k.module.as_str()).collect();
         let loaded = new.plugins.values().filter_map(|p| p.plugin.as_ref());
-        let used: Vec<&str> = used.into_iter().chain(loaded.map(|p| p.hash())).collect();
+        let mut used: Vec<&str> = used.into_iter().chain(loaded.map(|p| p.hash())).collect();
+        let quarantine = &self.memory.quarantine;
+        self.trials.retain(|hash| used.contains(&hash) || quarantine.contains_key(hash));
+        // What they may fall back to stays at hand.
+        let predecessors = self.trials.predecessors();
+        used.extend(predecessors.iter().map(String::as_str));
         if let Err(error) = self.modules.retain(&used) {
             tracing::warn!(%error, "modules that nothing uses any more could not be removed");
         }

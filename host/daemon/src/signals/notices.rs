@@ -1,5 +1,5 @@
 //! Notifications of postrider's own, through its own destinations: `postrider.delivery.dead`,
-//! `postrider.destination.open` and `postrider.plugin.rejected`.
+//! `postrider.destination.open`, `postrider.plugin.rejected` and `postrider.plugin.rolled_back`.
 //!
 //! They go only where a `match` begins with `postrider.`; where none does, nothing is stored. Of one kind and subject the
 //! first is told at once and what follows within a minute together.
@@ -37,6 +37,7 @@ pub enum Kind {
     DeliveryDead,
     DestinationOpen,
     PluginRejected,
+    PluginRolledBack,
 }
 
 /// Something that happened.
@@ -87,7 +88,8 @@ pub(super) struct Events {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::DeliveryDead, Self::DestinationOpen, Self::PluginRejected];
+    pub const ALL: [Self; 4] =
+        [Self::DeliveryDead, Self::DestinationOpen, Self::PluginRejected, Self::PluginRolledBack];
 
     /// The notification's type.
     pub fn name(self) -> &'static str {
@@ -95,6 +97,7 @@ impl Kind {
             Self::DeliveryDead => "postrider.delivery.dead",
             Self::DestinationOpen => "postrider.destination.open",
             Self::PluginRejected => "postrider.plugin.rejected",
+            Self::PluginRolledBack => "postrider.plugin.rolled_back",
         }
     }
 }
@@ -237,7 +240,7 @@ impl Teller {
         }
         let named = match event.kind {
             Kind::DeliveryDead | Kind::DestinationOpen => "destination",
-            Kind::PluginRejected => "plugin",
+            Kind::PluginRejected | Kind::PluginRolledBack => "plugin",
         };
         let labels = [(named, &event.subject), ("host", &self.host)];
         let labels = labels.map(|(name, value)| (name.to_owned(), fitted(value)));
@@ -257,7 +260,7 @@ impl Teller {
         use sha2::Digest as _;
         match event.kind {
             Kind::DeliveryDead => None,
-            Kind::DestinationOpen | Kind::PluginRejected => {
+            Kind::DestinationOpen | Kind::PluginRejected | Kind::PluginRolledBack => {
                 let text = format!("{}\n{}", event.subject, event.message);
                 let digest: [u8; 32] = sha2::Sha256::digest(text).into();
                 let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -117,7 +117,7 @@ impl Gauges {
         }
         let (mut loaded, mut kept, mut rejected) = (0, 0, 0);
         for entry in registry.plugins.values() {
-            *match (&entry.plugin, &entry.problem) {
+            *match (&entry.plugin, &entry.unfit) {
                 (Some(_), None) => &mut loaded,
                 (Some(_), Some(_)) => &mut kept,
                 (None, _) => &mut rejected,

@@ -21,6 +21,7 @@ use crate::api::auth::doorman::Doorman;
 use crate::api::auth::session::Sessions;
 use crate::dispatcher::Waker;
 use crate::feed::Feed;
+use crate::plugins::asked::Asker;
 use crate::registry::SharedRegistry;
 use crate::registry::tests::entry;
 use crate::upkeep::admission::{Admission, Limits};
@@ -37,6 +38,7 @@ fn api(signals: &Signals) -> Api {
         registry: Arc::new(SharedRegistry::default()),
         waker: Waker::default(),
         signals: signals.clone(),
+        asked: Asker::new(Arc::default()),
         max_body: 1_000,
         admission: Admission::new(Limits::default()),
         feed: Feed::new(HostId(Uuid::nil()), || Timestamp::UNIX_EPOCH),

@@ -1,11 +1,11 @@
 //! What a module used, seen around its calls.
 
 use async_trait::async_trait;
-use postrider_core::Notification;
-use postrider_sandbox::Notifier;
+use postrider_core::{Notification, trial};
+use postrider_sandbox::{Notifier, Usage};
 
 use super::Signals;
-use crate::dispatcher::{NotifierCall, Sent};
+use crate::dispatcher::{Blame, NotifierCall, Sent};
 
 /// A destination's notifier whose usage is counted.
 pub struct Watched {
@@ -26,8 +26,12 @@ impl NotifierCall for Watched {
     async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
         let sent = self.notifier.send(notification, attempt, parts_done).await;
         self.signals.0.metrics.used(&self.destination, &sent.usage);
-        let status = sent.usage.status;
-        Sent { outcome: sent.outcome, parts_done: sent.parts_done, status }
+        let Usage { computed, elapsed, status, .. } = sent.usage;
+        let blame = match trial::is_own_fault(&sent.outcome, computed, elapsed) {
+            true => Blame::Module,
+            false => Blame::Elsewhere,
+        };
+        Sent { outcome: sent.outcome, parts_done: sent.parts_done, status, blame }
     }
 
     fn module(&self) -> &str {

@@ -36,6 +36,7 @@ pub(crate) mod retention;
 pub(crate) mod schedule;
 pub(crate) mod sweep;
 pub(crate) mod upkeep;
+pub(crate) mod versions;
 
 /// Makes a test of every claim.
 macro_rules! conformance {
@@ -218,6 +219,14 @@ macro_rules! conformance {
             a_revoked_token_is_gone_and_its_name_free
             the_audit_pages_from_the_newest
             old_entries_of_the_audit_go_as_new_ones_come
+        }
+        conformance! { $make, versions:
+            what_is_seen_of_a_version_adds_up
+            a_predecessor_is_kept_until_another_is_told
+            the_oldest_versions_are_forgotten
+            a_module_is_quarantined_once_and_for_every_plugin
+            what_worked_anywhere_is_quarantined_by_hand_only
+            what_is_released_begins_anew
         }
         conformance! { $make, numbers:
             an_empty_store_counts_nothing

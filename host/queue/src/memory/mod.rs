@@ -9,6 +9,7 @@ mod chores;
 mod holding;
 mod order;
 mod rules;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -61,6 +62,7 @@ struct Tables {
     hosts: BTreeMap<uuid::Uuid, StoredHost>,
     tokens: BTreeMap<String, access::StoredToken>,
     audit: BTreeMap<i64, (i64, crate::AuditEntry)>,
+    book: versions::Book,
     /// The last numbers given; none is given twice.
     last_notification: i64,
     last_delivery: i64,

@@ -5,7 +5,8 @@
 //! - `order`: one at a time for each key.
 //! - `breakers`: destinations that are left alone; `rates`: one rate for all hosts.
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
-//! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`: every statement.
+//! - `versions`: how plugins' versions do, and which are quarantined.
+//! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`, `versions_sql`: every statement.
 //! - `doubt`: connections that no longer answer.
 //! - `watermark`: where claims begin to look.
 //! - `words`: telling other hosts of work, an option.
@@ -41,6 +42,8 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod versions;
+mod versions_sql;
 mod watermark;
 mod words;
 

@@ -6,7 +6,8 @@
 //! - `order`: one at a time for each key.
 //! - `breakers`: destinations that are left alone.
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
-//! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`: every statement.
+//! - `versions`: how plugins' versions do, and which are quarantined.
+//! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`, `versions_sql`: every statement.
 //! - `beside`: what another process does to the file while a daemon runs on it.
 //! - `rows`: from rows to types.
 //!
@@ -33,6 +34,8 @@ mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
+mod versions;
+mod versions_sql;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -22,7 +22,8 @@ use super::chores::Chore;
 use super::leases::Extend;
 use super::open::Clock;
 use super::upkeep::SetNote;
-use super::{access, chores, fault, intake, leases, sql, upkeep};
+use super::versions::VersionChore;
+use super::{access, chores, fault, intake, leases, sql, upkeep, versions};
 use crate::{
     Claim, Enqueue, Enqueued, KeptDestination, Lease, Pruned, QueueError, Route, Settle, Slot,
     Sweep,
@@ -59,6 +60,7 @@ pub(super) enum Request {
     Chore(Pending<Chore, Pruned>),
     Guard(Pending<Guard, Guarded>),
     Access(Pending<access::Write, bool>),
+    Version(Pending<VersionChore, bool>),
     StateSet(Pending<SetNote, bool>),
     StateRemove(Pending<Slot, ()>),
     Close(oneshot::Sender<()>),
@@ -156,6 +158,7 @@ struct Round {
     chores: Vec<Pending<Chore, Pruned>>,
     guards: Vec<Pending<Guard, Guarded>>,
     access: Vec<Pending<access::Write, bool>>,
+    versions: Vec<Pending<VersionChore, bool>>,
     state_set: Vec<Pending<SetNote, bool>>,
     state_remove: Vec<Pending<Slot, ()>>,
 }
@@ -177,6 +180,7 @@ struct Answers {
     chores: Vec<Pruned>,
     guards: Vec<Guarded>,
     access: Vec<bool>,
+    versions: Vec<bool>,
     state_set: Vec<Result<bool, QueueError>>,
     state_remove: Vec<()>,
 }
@@ -219,6 +223,7 @@ impl Round {
             Request::Chore(pending) => self.chores.push(pending),
             Request::Guard(pending) => self.guards.push(pending),
             Request::Access(pending) => self.access.push(pending),
+            Request::Version(pending) => self.versions.push(pending),
             Request::StateSet(pending) => self.state_set.push(pending),
             Request::StateRemove(pending) => self.state_remove.push(pending),
             Request::Close(closed) => {
@@ -264,6 +269,9 @@ impl Round {
         }
         for Pending { input, .. } in &self.access {
             answers.access.push(access::run(connection, input, now).await?);
+        }
+        for Pending { input, .. } in &self.versions {
+            answers.versions.push(versions::run(connection, input, now).await?);
         }
         for Pending { input, .. } in &self.state_set {
             answers.state_set.push(upkeep::state_set(connection, input, now).await?);
@@ -344,6 +352,7 @@ impl Round {
         reply(self.chores, answers.chores);
         reply(self.guards, answers.guards);
         reply(self.access, answers.access);
+        reply(self.versions, answers.versions);
         for (pending, answer) in self.state_set.into_iter().zip(answers.state_set) {
             drop(pending.reply.send(answer));
         }
@@ -365,6 +374,7 @@ impl Round {
         refuse(self.chores, error);
         refuse(self.guards, error);
         refuse(self.access, error);
+        refuse(self.versions, error);
         refuse(self.state_set, error);
         refuse(self.state_remove, error);
     }
@@ -383,6 +393,7 @@ impl Round {
             .chain(self.chores.into_iter().map(Request::Chore))
             .chain(self.guards.into_iter().map(Request::Guard))
             .chain(self.access.into_iter().map(Request::Access))
+            .chain(self.versions.into_iter().map(Request::Version))
             .chain(self.state_set.into_iter().map(Request::StateSet))
             .chain(self.state_remove.into_iter().map(Request::StateRemove))
             .chain(self.claim_overdue.into_iter().map(Request::ClaimOverdue))

@@ -10,6 +10,7 @@
 //! - `stage`: the module in this process, bound offline.
 //! - `script`: the receiver's answers, and the requests that came.
 //! - `case`, `expect`: the file of one case.
+//! - `hand`: what asks a running daemon.
 
 mod bench;
 mod build;
@@ -17,6 +18,7 @@ mod case;
 mod check;
 mod conform;
 mod expect;
+mod hand;
 mod language;
 mod new;
 mod project;
@@ -30,7 +32,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{To, show};
+use super::To;
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
@@ -51,6 +53,45 @@ pub(super) enum PluginCommand {
         #[command(flatten)]
         to: To,
     },
+    /// Shows one with the versions of it that are remembered.
+    Show {
+        name: String,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Looks at the plugins directory now, also at files that could not be used before.
+    Reload {
+        /// Shows this plugin only.
+        name: Option<String>,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Takes a module out of use on every host; the version before it that worked takes its place.
+    Quarantine {
+        #[command(flatten)]
+        which: hand::Which,
+        /// Shown wherever the module is.
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Puts the version before the one in force back, where it worked, and quarantines the one in force.
+    Rollback {
+        name: String,
+        /// Shown wherever the module is.
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Lets quarantined modules of a plugin be tried again.
+    Release {
+        #[command(flatten)]
+        which: hand::Which,
+        #[command(flatten)]
+        to: To,
+    },
 }
 
 pub(super) async fn run(command: PluginCommand) -> Result<ExitCode> {
@@ -61,10 +102,21 @@ pub(super) async fn run(command: PluginCommand) -> Result<ExitCode> {
         PluginCommand::Conform(arguments) => return conform::run(&arguments).await,
         PluginCommand::New(given) => new::run(&given)?,
         PluginCommand::Build(given) => build::run(&given)?,
-        PluginCommand::List { to } => {
-            let found = to.client()?.get(&["v1", "plugins"], &[]).await?;
-            show::list(&found, to.json, &["name", "version", "state", "sha256", "problem"])?;
+        PluginCommand::List { to } => hand::list(&to.client()?, to.json).await?,
+        PluginCommand::Reload { name, to } => {
+            hand::reload(&to.client()?, name.as_deref(), to.json).await?;
         }
+        PluginCommand::Quarantine { which, reason, to } => {
+            hand::act(&to.client()?, "quarantine", which, reason, to.json).await?;
+        }
+        PluginCommand::Release { which, to } => {
+            hand::act(&to.client()?, "release", which, None, to.json).await?;
+        }
+        PluginCommand::Rollback { name, reason, to } => {
+            let which = hand::Which { name, sha256: None };
+            hand::act(&to.client()?, "rollback", which, reason, to.json).await?;
+        }
+        PluginCommand::Show { name, to } => hand::show(&to.client()?, &name, to.json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

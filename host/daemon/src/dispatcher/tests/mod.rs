@@ -6,6 +6,7 @@ mod idle;
 mod outage;
 mod schedule;
 mod simulation;
+mod spared;
 mod unsteady;
 mod wrapped;
 
@@ -28,6 +29,8 @@ struct Scripted {
 
 enum Play {
     Now(Outcome),
+    /// A fault of a module that is on trial.
+    Spared(Outcome),
     /// Never answers.
     Hang,
 }
@@ -40,6 +43,9 @@ impl NotifierCall for Scripted {
         let outcome = match next {
             None => Outcome::Delivered(Receipt::default()),
             Some(Play::Now(outcome)) => outcome,
+            Some(Play::Spared(outcome)) => {
+                return Sent { blame: Blame::Spared, ..Sent::new(outcome, parts_done) };
+            }
             Some(Play::Hang) => std::future::pending().await,
         };
         Sent::new(outcome, parts_done)

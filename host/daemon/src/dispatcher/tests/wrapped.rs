@@ -4,7 +4,8 @@ use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
     Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
     HostBeat, HostRecord, KeptDestination, Look, NotificationFilter, NotificationRecord, Pruned,
-    Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
+    Quarantine, QuarantineRecord, Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
+    VersionRecord, VersionSeen, Versions,
 };
 
 use super::*;
@@ -60,6 +61,25 @@ pub(super) trait Between: Send + Sync + 'static {
 
 /// A [`Between`] with all the other calls of a queue.
 pub(super) struct Wrapped<B>(pub(super) Arc<B>);
+
+#[async_trait]
+impl<B: Between> Versions for Wrapped<B> {
+    async fn tell_version(&self, seen: &VersionSeen) -> Result<VersionRecord, QueueError> {
+        self.0.behind().tell_version(seen).await
+    }
+    async fn versions(&self) -> Result<Vec<VersionRecord>, QueueError> {
+        self.0.behind().versions().await
+    }
+    async fn quarantine(&self, module: &Quarantine, new_only: bool) -> Result<bool, QueueError> {
+        self.0.behind().quarantine(module, new_only).await
+    }
+    async fn quarantined(&self) -> Result<Vec<QuarantineRecord>, QueueError> {
+        self.0.behind().quarantined().await
+    }
+    async fn release_module(&self, hash: &str) -> Result<bool, QueueError> {
+        self.0.behind().release_module(hash).await
+    }
+}
 
 #[async_trait]
 impl<B: Between> Queue for Wrapped<B> {

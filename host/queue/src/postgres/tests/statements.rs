@@ -3,14 +3,15 @@
 use sqlx::{Connection, Executor, SqlSafeStr};
 
 use super::*;
-use crate::postgres::{access_sql, breakers_sql, chores_sql, rates, sql};
+use crate::postgres::{access_sql, breakers_sql, chores_sql, rates, sql, versions_sql};
 
 #[tokio::test]
 async fn every_statement_prepares() {
     let Some(stand) = PostgresStand::new() else { return };
     stand.open(PostgresOptions::default()).await;
     let mut connection = sqlx::PgConnection::connect(&stand.url()).await.unwrap();
-    let others = [access_sql::ALL, breakers_sql::ALL, chores_sql::ALL, rates::ALL];
+    let others =
+        [access_sql::ALL, breakers_sql::ALL, chores_sql::ALL, rates::ALL, versions_sql::ALL];
     for statement in sql::ALL.iter().chain(others.into_iter().flatten()) {
         if let Err(error) = connection.prepare((*statement).into_sql_str()).await {
             panic!("{error}\n{statement}");

@@ -5,14 +5,14 @@ use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
 use super::{SqliteStand, producer};
 use crate::Queue;
-use crate::sqlite::{access_sql, breakers_sql, chores_sql, sql};
+use crate::sqlite::{access_sql, breakers_sql, chores_sql, sql, versions_sql};
 
 #[tokio::test]
 async fn every_statement_prepares() {
     let stand = SqliteStand::new();
     stand.open().await.unwrap().close().await;
     let mut connection = producer(&stand.path()).await;
-    let others = [access_sql::ALL, breakers_sql::ALL, chores_sql::ALL];
+    let others = [access_sql::ALL, breakers_sql::ALL, chores_sql::ALL, versions_sql::ALL];
     for statement in sql::ALL.iter().chain(others.into_iter().flatten()) {
         if let Err(error) = connection.prepare((*statement).into_sql_str()).await {
             panic!("{error}: {statement}");
