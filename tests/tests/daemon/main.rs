@@ -17,6 +17,7 @@
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
+//! - `running`: beginning, settings that change, and what a service manager sees.
 //! - `schedule`: when a notification is sent, until when, and after which other.
 //! - `shutdown`: signals at every wait.
 //! - `signals`: metrics, probes, notifications of its own.
@@ -47,6 +48,7 @@ mod plugin_tools;
 mod redaction;
 mod refusals;
 mod reload;
+mod running;
 mod schedule;
 mod shutdown;
 mod signals;
