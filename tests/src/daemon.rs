@@ -87,7 +87,12 @@ impl House {
 
     /// A command of the daemon's binary in this house, without settings from outside.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        self.command_of(binary())
+    }
+
+    /// A command of another program, as those of the daemon's.
+    pub fn command_of(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
         let outside = std::env::vars_os().map(|(name, _)| name);
         for name in outside.filter(|name| name.to_string_lossy().starts_with("POSTRIDER_")) {
             command.env_remove(name);

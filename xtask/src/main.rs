@@ -3,9 +3,10 @@
 //! - `workspace`: where things are, and how cargo is run.
 //! - `modules`: the wasm target and the modules built for it.
 //! - `plugins_dir`: what a fresh plugins directory holds.
-//! - `serve`, `test`, `bench`, `dist`: one tool each.
+//! - `serve`, `test`, `bench`, `dist`, `deb`: one tool each.
 
 mod bench;
+mod deb;
 mod dist;
 mod modules;
 mod plugins_dir;
@@ -52,6 +53,15 @@ enum Tool {
     },
     /// Puts the daemon, the modules and the contract into `dist` below the target directory
     Dist,
+    /// Makes a Debian package of the daemon, its units and the modules; takes cargo-deb
+    Deb {
+        /// How the daemon is built
+        #[arg(long, value_enum, default_value_t = deb::Profile::Release)]
+        profile: deb::Profile,
+        /// Takes the daemon that was built before
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Adds the target that modules are built for, where it is missing
     Target,
 }
@@ -70,6 +80,7 @@ fn run(tool: Tool) -> Result<()> {
         Tool::Test { filter } => test::run(&workspace, &filter),
         Tool::Bench { what } => bench::run(&workspace, what),
         Tool::Dist => dist::run(&workspace),
+        Tool::Deb { profile, no_build } => deb::run(&workspace, profile, !no_build),
         Tool::Target => modules::add_target(&workspace),
     }
 }

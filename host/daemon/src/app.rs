@@ -12,8 +12,8 @@ use postrider_queue::{
     SqliteQueue, TokenRecord,
 };
 use postrider_sandbox::{CompilerConfig, Sandbox, SandboxConfig};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,6 +29,7 @@ use crate::feed::Feed;
 use crate::listen::bound::Bound;
 use crate::listen::serve::Server;
 use crate::listen::tls::Certificate;
+use crate::manager::Manager;
 use crate::notifier::QueueState;
 use crate::plugins::asked::Asker;
 use crate::plugins::kept::KeptModules;
@@ -37,6 +38,7 @@ use crate::plugins::secrets::Sources;
 use crate::plugins::trials::Trials;
 use crate::plugins::watcher::Watcher;
 use crate::registry::SharedRegistry;
+use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::signals::notices::Teller;
 use crate::upkeep::admission::{Admission, Limits};
@@ -52,9 +54,13 @@ const DATABASE_WAIT: Duration = Duration::from_secs(1);
 const DATABASE_SAY_AGAIN: Duration = Duration::from_secs(15);
 
 /// Runs the daemon until SIGTERM or SIGINT.
-pub async fn serve(config: Config, sources: Sources) -> Result<()> {
+pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
+    let config = settings.current();
+    let manager = Manager::of(&sources.environment);
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
+    // From now on it ends nobody; what it asks for is done when there is something to reload.
+    let hangups = signal(SignalKind::hangup())?;
     let host = HostId(new_identity());
     create_directory(&config.data_dir)?;
     create_directory(&config.plugins_dir)?;
@@ -68,7 +74,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let remote = remote.map(|bound| bound.url.clone());
     let plain = plain(&bound);
     // From now on callers are told to come back, rather than refused.
-    let gate = Gate::default();
+    let gate = Gate::telling(manager.clone());
     let server = Server {
         router: gate.router(),
         tls: certificate.as_ref().map(|c| c.config()).transpose()?.map(Into::into),
@@ -76,7 +82,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         stop: stop.clone(),
     };
     let mut serving = tokio::spawn(server.run(bound));
-    if let Some(certificate) = certificate {
+    if let Some(certificate) = certificate.clone() {
         tokio::spawn(certificate.watch(stop.clone()));
     }
     let (queue, access) = tokio::select! {
@@ -112,7 +118,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         .with_context(|| format!("cannot use {}", config.data_dir.join("modules").display()))?;
     // Watched before the first look, so that nothing falls between.
     let watcher = Watcher::new(&config.plugins_dir);
-    look_on_hangup(&watcher)?;
+    let hinter = watcher.hinter();
     let asked = Asker::new(watcher.hinter());
     let (trials, judge) = Trials::new(queue.clone(), signals.clone(), watcher.hinter());
     let mut reloader = Reloader {
@@ -161,7 +167,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let mut dispatching = tokio::spawn(dispatcher.run(stop.clone()));
     let admission = Admission::new(limits(&config));
     let measuring = tokio::spawn(admission.clone().watch(queue.clone(), stop.clone()));
-    let pruning = tokio::spawn(pruner::run(queue.clone(), config.retention.clone(), stop.clone()));
+    let pruning = tokio::spawn(pruner::run(queue.clone(), settings.clone(), stop.clone()));
     let teller = Teller {
         queue: queue.clone(),
         registry: registry.clone(),
@@ -174,27 +180,37 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     let told = told(host, told_urls.clone());
     let beating = tokio::spawn(heart::run(queue.clone(), registry.clone(), told, stop.clone()));
     let key = session::key(&config.data_dir.join("session.key"), rand::random())?;
+    let reload = Reload {
+        settings: settings.clone(),
+        manager: manager.clone(),
+        admission: admission.clone(),
+        certificate,
+        hinter,
+    };
     let api = Api {
         queue: queue.clone(),
         access: access.clone(),
         audit: Audit::new(access.clone()),
         doorman: Doorman::new(access, Sessions::new(key, now)),
-        hosts: config.hosts.clone().into(),
         registry,
         waker,
-        signals,
+        signals: signals.clone(),
         asked,
         max_body: config.max_body,
         admission,
         feed,
         feed_stop: stop.clone(),
-        retention: config.retention.clone(),
+        settings: settings.clone(),
         database: config.database.shown().into(),
         now,
         new_id,
     };
     gate.open(api::router(api));
     tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
+    manager.ready();
+    tokio::spawn(reload.on_each(hangups));
+    let status = format!("delivering; the API is at {told_urls}");
+    tokio::spawn(manager.clone().watch(signals, status, stop.clone()));
 
     // None of them ends by itself: one that does takes the daemon with it, rather than leave half of one.
     let early = tokio::select! {
@@ -206,6 +222,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         ended = &mut reloading => Some(("the reload", ended.map(Ok))),
     };
     stop.cancel();
+    manager.stopping();
     if let Some((who, ended)) = early {
         tracing::error!("{who} ended by itself; stopping");
         queue.close().await;
@@ -366,16 +383,28 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<()> {
     Ok(())
 }
 
-/// SIGHUP asks for a look at the plugins directory.
-fn look_on_hangup(watcher: &Watcher) -> Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
-    let hinter = watcher.hinter();
-    tokio::spawn(async move {
+/// What SIGHUP asks for: the settings, the certificate and the plugins directory are looked at.
+struct Reload {
+    settings: Settings,
+    manager: Manager,
+    admission: Admission,
+    certificate: Option<Arc<Certificate>>,
+    hinter: Arc<Notify>,
+}
+
+impl Reload {
+    async fn on_each(self, mut hangups: Signal) {
         while hangups.recv().await.is_some() {
-            hinter.notify_one();
+            self.manager.reloading();
+            self.settings.reload_aloud();
+            self.admission.set(limits(&self.settings.current()));
+            if let Some(certificate) = &self.certificate {
+                certificate.look();
+            }
+            self.hinter.notify_one();
+            self.manager.ready();
         }
-    });
-    Ok(())
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the daemon's clock is read here and passed on")]

@@ -7,9 +7,12 @@ use std::time::Duration;
 use postrider_core::{Retention, suggest, units};
 use postrider_sandbox::sandbox::DEFAULT_INSTANCES;
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::listen::address::Listen;
 use crate::listen::tls::Files;
+
+mod changes;
 
 /// Prefix of the environment variables that are settings.
 const PREFIX: &str = "POSTRIDER_";
@@ -74,6 +77,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug)]
 pub enum Source {
     File(PathBuf),
+    /// A line of it, from one.
+    Line(PathBuf, usize),
     Environment(&'static str),
     Flag(&'static str),
 }
@@ -100,24 +105,24 @@ pub struct Flags {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Layer {
-    data_dir: Option<Value>,
-    plugins_dir: Option<Value>,
-    database: Option<Value>,
-    listen_notify: Option<Value>,
-    listen: Option<Value>,
-    require_token: Option<Value>,
-    hosts: Option<Value>,
-    tls_cert: Option<Value>,
-    tls_key: Option<Value>,
-    log_format: Option<Value>,
-    log_level: Option<Value>,
-    grace: Option<Value>,
-    lease: Option<Value>,
-    max_body: Option<Value>,
-    orphan_after: Option<Value>,
-    max_concurrency: Option<Value>,
-    max_queue: Option<Value>,
-    min_free_disk: Option<Value>,
+    data_dir: Option<Spanned<Value>>,
+    plugins_dir: Option<Spanned<Value>>,
+    database: Option<Spanned<Value>>,
+    listen_notify: Option<Spanned<Value>>,
+    listen: Option<Spanned<Value>>,
+    require_token: Option<Spanned<Value>>,
+    hosts: Option<Spanned<Value>>,
+    tls_cert: Option<Spanned<Value>>,
+    tls_key: Option<Spanned<Value>>,
+    log_format: Option<Spanned<Value>>,
+    log_level: Option<Spanned<Value>>,
+    grace: Option<Spanned<Value>>,
+    lease: Option<Spanned<Value>>,
+    max_body: Option<Spanned<Value>>,
+    orphan_after: Option<Spanned<Value>>,
+    max_concurrency: Option<Spanned<Value>>,
+    max_queue: Option<Spanned<Value>>,
+    min_free_disk: Option<Spanned<Value>>,
     #[serde(default)]
     retention: Ages,
 }
@@ -126,9 +131,9 @@ struct Layer {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Ages {
-    finished: Option<Value>,
-    dead: Option<Value>,
-    content: Option<Value>,
+    finished: Option<Spanned<Value>>,
+    dead: Option<Spanned<Value>>,
+    content: Option<Spanned<Value>>,
 }
 
 /// A setting that TOML may hold as text, as a number or as a switch.
@@ -140,7 +145,8 @@ enum Value {
     Switch(bool),
 }
 
-const KEYS: [&str; 21] = [
+/// Every setting, in the order of the file.
+pub(crate) const KEYS: [&str; 21] = [
     "data_dir",
     "plugins_dir",
     "database",
@@ -241,11 +247,13 @@ impl Draft {
             layer.retention.content,
         ];
         for (key, value) in KEYS.into_iter().zip(given) {
-            let value = match value {
-                None => continue,
-                Some(Value::Text(text)) => text,
-                Some(Value::Number(number)) => number.to_string(),
-                Some(Value::Switch(on)) => on.to_string(),
+            let Some(value) = value else { continue };
+            let before = text.get(..value.span().start).unwrap_or(&text);
+            let source = Source::Line(path.to_owned(), 1 + before.matches('\n').count());
+            let value = match value.into_inner() {
+                Value::Text(text) => text,
+                Value::Number(number) => number.to_string(),
+                Value::Switch(on) => on.to_string(),
             };
             self.set(key, &value, &source)?;
         }
@@ -301,8 +309,8 @@ impl Draft {
             "listen" => self.listen = Some(Listen::parse_all(value)?),
             "require_token" => self.require_token = Some(switch(value)?),
             "hosts" => self.hosts = hosts(value)?,
-            "tls_cert" => self.tls_cert = Some(file(value)?),
-            "tls_key" => self.tls_key = Some(file(value)?),
+            "tls_cert" => self.tls_cert = file(value),
+            "tls_key" => self.tls_key = file(value),
             "log_format" => self.log_format = Some(LogFormat::parse(value)?),
             "log_level" => self.log_level = Some(level(value)?),
             "grace" => self.grace = Some(units::parse_span(value)?),
@@ -310,7 +318,7 @@ impl Draft {
             "max_body" => self.max_body = Some(body_size(value)?),
             "orphan_after" => self.orphan_after = Some(units::parse_span(value)?),
             "max_concurrency" => self.max_concurrency = Some(concurrency(value)?),
-            "max_queue" => self.max_queue = Some(queue_limit(value)?),
+            "max_queue" => self.max_queue = queue_limit(value)?,
             "min_free_disk" => self.min_free_disk = Some(units::parse_bytes(value)?),
             "retention_finished" => self.retention.finished = age(value)?,
             "retention_dead" => self.retention.dead = age(value)?,
@@ -370,10 +378,11 @@ impl Draft {
 impl Source {
     fn place(&self, key: Option<&str>) -> String {
         match (self, key) {
-            (Self::File(path), Some(key)) => {
-                format!("{}: {}", path.display(), key.replace("retention_", "retention."))
+            (Self::Line(path, line), Some(key)) => {
+                let key = key.replace("retention_", "retention.");
+                format!("{}: line {line}: {key}", path.display())
             }
-            (Self::File(path), None) => path.display().to_string(),
+            (Self::File(path) | Self::Line(path, _), _) => path.display().to_string(),
             (Self::Environment(key), _) => {
                 format!("environment variable {PREFIX}{}", key.to_uppercase())
             }
@@ -442,8 +451,9 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("is empty; write a directory".to_owned()) } else { Ok(text.into()) }
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("is empty; write a file".to_owned()) } else { Ok(text.into()) }
+/// A file; none where it is empty.
+fn file(text: &str) -> Option<PathBuf> {
+    Some(text.into()).filter(|_| !text.is_empty())
 }
 
 fn default_listen() -> Vec<Listen> {
@@ -504,10 +514,13 @@ fn concurrency(value: &str) -> Result<u32, String> {
     })
 }
 
-fn queue_limit(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+fn queue_limit(text: &str) -> Result<Option<u64>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().ok().filter(|limit| *limit > 0).map(Some).ok_or_else(|| {
         format!(
-            "\"{text}\" is no limit of the queue; write a number of deliveries, such as 1000000"
+            "\"{text}\" is no limit of the queue; write a number of deliveries, such as 1000000, or \"none\""
         )
     })
 }
@@ -571,7 +584,10 @@ mod tests {
         );
         let (_dir, flags) = file("listen = 'x'");
         let error = refused(&flags, &[]);
-        assert!(error.contains("postrider.toml: listen: \"x\" is not an address"), "{error}");
+        assert!(
+            error.contains("postrider.toml: line 1: listen: \"x\" is not an address"),
+            "{error}"
+        );
         let none = Flags::default();
         let error = refused(&none, &[("POSTRIDER_LISTEN", "x")]);
         assert!(
@@ -593,7 +609,10 @@ mod tests {
         assert_eq!((config.retention, config.max_queue), (wanted, Some(5)));
         let (_dir, flags) = file("[retention]\nfinished = 'soon'");
         let error = refused(&flags, &[]);
-        assert!(error.contains("postrider.toml: retention.finished: \"soon\" is not"), "{error}");
+        assert!(
+            error.contains("postrider.toml: line 2: retention.finished: \"soon\" is not"),
+            "{error}"
+        );
         let (_dir, flags) = file("[retention]\ndaed = '1d'");
         let error = refused(&flags, &[]);
         assert!(error.contains("unknown key \"daed\"; did you mean \"dead\"?"), "{error}");

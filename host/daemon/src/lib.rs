@@ -13,6 +13,8 @@
 //! - [`upkeep`]: retention, the heartbeat, limits.
 //! - [`cli`]: the command line.
 //! - [`logs`]: the daemon's log.
+//! - [`manager`]: what a service manager is told.
+//! - [`settings`]: the settings in force, and their reload.
 
 pub mod api;
 pub mod app;
@@ -22,8 +24,10 @@ pub mod dispatcher;
 pub mod feed;
 pub mod listen;
 pub mod logs;
+pub mod manager;
 pub mod notifier;
 pub mod plugins;
 pub mod registry;
+pub mod settings;
 pub mod signals;
 pub mod upkeep;

@@ -19,6 +19,7 @@
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `reloads`: many of them under load.
 //! - `rollback`: new versions of a module that fail, and those whose receivers do.
+//! - `running`: beginning, settings that change, and what a service manager sees.
 //! - `schedule`: when a notification is sent, until when, and after which other.
 //! - `shutdown`: signals at every wait.
 //! - `signals`: metrics, probes, notifications of its own.
@@ -51,6 +52,7 @@ mod refusals;
 mod reload;
 mod reloads;
 mod rollback;
+mod running;
 mod schedule;
 mod shutdown;
 mod signals;

@@ -91,10 +91,11 @@ pub async fn prune(
             Problem::new(StatusCode::BAD_REQUEST, detail)
         })?,
     };
+    let kept = &api.settings.current().retention;
     let retention = Retention {
-        finished: age("finished", wanted.finished.as_deref(), api.retention.finished)?,
-        dead: age("dead", wanted.dead.as_deref(), api.retention.dead)?,
-        content: age("content", wanted.content.as_deref(), api.retention.content)?,
+        finished: age("finished", wanted.finished.as_deref(), kept.finished)?,
+        dead: age("dead", wanted.dead.as_deref(), kept.dead)?,
+        content: age("content", wanted.content.as_deref(), kept.content)?,
     };
     let began = Instant::now();
     let mut sum = Pruned { next: wanted.after, ..Pruned::default() };

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::problem::Problem;
 use super::request_id;
+use crate::manager::Manager;
 
 /// Closed until the API is there. Cheap to clone: all are one.
 #[derive(Clone, Default)]
@@ -20,9 +21,15 @@ pub struct Gate(Arc<Inner>);
 struct Inner {
     api: OnceLock<Router>,
     reason: Mutex<Option<String>>,
+    manager: Manager,
 }
 
 impl Gate {
+    /// Its reasons are the service manager's, too.
+    pub fn telling(manager: Manager) -> Self {
+        Self(Arc::new(Inner { manager, ..Inner::default() }))
+    }
+
     /// Answers 503 to everything until [`Gate::open`], and the API's answers from then on.
     pub fn router(&self) -> Router {
         let stamped = axum::middleware::from_fn(request_id::stamp);
@@ -31,6 +38,7 @@ impl Gate {
 
     /// Says why it is closed.
     pub fn explain(&self, reason: String) {
+        self.0.manager.status(&reason);
         *self.reason() = Some(reason);
     }
 

@@ -4,8 +4,6 @@
 //! name that a page controls may be made to mean 127.0.0.1 (DNS rebinding): where no token is asked for, the `Host` must
 //! name this machine.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -16,6 +14,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::problem::Problem;
 use crate::listen::peer::{Peer, Who};
+use crate::settings::Settings;
 
 /// Longest wait for more of a body, and for all of it.
 const MORE: Duration = Duration::from_secs(20);
@@ -34,15 +33,12 @@ const TOLD: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Names by which callers may know this daemon, besides those of this machine: the setting `hosts`.
-pub type Hosts = Arc<[String]>;
-
 /// Refuses what a browser sends for another's page, and tells it what our answers may do.
-pub async fn no_pages(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+pub async fn no_pages(State(settings): State<Settings>, request: Request, next: Next) -> Response {
     let who = request.extensions().get::<Peer>().map_or(Who::Loopback, |peer| peer.who);
     let uri = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let told = Told { method: request.method(), headers: request.headers(), authority: uri };
-    let mut response = match told.check(who, &hosts) {
+    let mut response = match told.check(who, &settings.current().hosts) {
         Ok(()) => next.run(request.map(patient)).await,
         Err(reason) => Problem::new(StatusCode::FORBIDDEN, reason).into_response(),
     };

@@ -55,7 +55,6 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use postrider_core::Retention;
 use postrider_queue::{Access, Queue};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -65,11 +64,11 @@ use crate::dispatcher::Waker;
 use crate::feed::Feed;
 use crate::plugins::asked::Asker;
 use crate::registry::SharedRegistry;
+use crate::settings::Settings;
 use crate::signals::{Signals, probes, scrape};
 use crate::upkeep::admission::Admission;
 use auth::audit::Audit;
 use auth::doorman::{self, Doorman};
-use guard::Hosts;
 use problem::Problem;
 
 /// What the handlers need.
@@ -79,7 +78,6 @@ pub struct Api {
     pub access: Arc<dyn Access>,
     pub audit: Audit,
     pub doorman: Doorman,
-    pub hosts: Hosts,
     pub registry: Arc<SharedRegistry>,
     pub waker: Waker,
     pub signals: Signals,
@@ -91,7 +89,7 @@ pub struct Api {
     pub feed: Feed,
     /// Ends what never ends by itself.
     pub feed_stop: CancellationToken,
-    pub retention: Retention,
+    pub settings: Settings,
     /// The database as the settings name it, without a password.
     pub database: Arc<str>,
     pub now: fn() -> Timestamp,
@@ -153,7 +151,7 @@ pub fn router(api: Api) -> Router {
         // For handlers that do not read bodies themselves, with an answer that says the limit.
         .layer(DefaultBodyLimit::max(api.max_body))
         .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
-        .layer(from_fn_with_state(api.hosts.clone(), guard::no_pages))
+        .layer(from_fn_with_state(api.settings.clone(), guard::no_pages))
         .with_state(api)
 }
 

@@ -27,8 +27,15 @@ pub(super) struct NoAnswer(String);
 
 impl Refusal {
     fn of(status: reqwest::StatusCode, body: &Value) -> Self {
-        let detail = body.get("detail").and_then(Value::as_str).unwrap_or(status.as_str());
-        Self { status: status.as_u16(), detail: detail.to_owned() }
+        let detail = body.get("detail").and_then(Value::as_str).map(str::to_owned);
+        // What the probes answer.
+        let listed = || {
+            let list = body.get("problems").or(body.get("stuck")).and_then(Value::as_array)?;
+            let names: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            Some(format!("not well: {}", names.join("; ")))
+        };
+        let detail = detail.or_else(listed).unwrap_or_else(|| status.as_str().to_owned());
+        Self { status: status.as_u16(), detail }
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `plugin`: notifier modules, most of it without a daemon.
 //! - `token`: tokens and the audit.
 //! - `dead`: dead letters; `destination`: destinations.
+//! - `init`: settings to begin with; `health`: whether the daemon is well.
 //! - `send`: `send` and `explain`; `tail`: `tail`.
 //! - `show`: lists and single things, as tables or JSON.
 
@@ -14,6 +15,8 @@ mod client;
 mod db;
 mod dead;
 mod destination;
+mod health;
+mod init;
 mod pg_dump;
 mod plugin;
 mod send;
@@ -30,6 +33,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Flags};
 use crate::plugins::secrets::Sources;
+use crate::settings::{Origin, Settings};
 use client::{Client, NoAnswer, Refusal};
 
 /// Exit codes beside 0, 1 and clap's 2.
@@ -50,6 +54,10 @@ struct Arguments {
 enum Command {
     /// Runs the daemon until SIGTERM or SIGINT.
     Serve(ServeFlags),
+    /// Writes a settings file with every setting, its default and its reason, and makes the plugins directory.
+    Init(init::Given),
+    /// Says whether the daemon can work now. Exits with 3 when not.
+    Health(health::Given),
     /// Hands a notification in and prints its id.
     Send {
         #[command(flatten)]
@@ -238,6 +246,8 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 async fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(flags) => serve(flags).await?,
+        Command::Init(given) => init::run(&given)?,
+        Command::Health(given) => health::run(&given).await?,
         Command::Send { notification, to } => {
             send::run(&to.client()?, notification, to.json).await?;
         }
@@ -304,11 +314,12 @@ async fn serve(flags: ServeFlags) -> Result<()> {
         database: flags.database,
         listen: flags.listen,
     };
-    let config = Config::load(&flags, &environment)?;
-    crate::logs::start(config.log_format, &config.log_level);
+    let settings = Settings::load(Origin { flags, environment: environment.clone() })?;
+    let config = settings.current();
+    let settings = settings.with_level(crate::logs::start(config.log_format, &config.log_level));
     let environment: std::collections::BTreeMap<String, String> = environment.into_iter().collect();
     let credentials = environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    crate::app::serve(config, Sources { environment, credentials }).await
+    crate::app::serve(settings, Sources { environment, credentials }).await
 }
 
 impl To {

@@ -45,6 +45,10 @@ pub async fn ready(State(api): State<Api>) -> Answer {
         "ready": problems.is_empty(),
         "problems": problems,
         "generation": registry.generation,
+        "settings": {
+            "refused": api.settings.is_refused(),
+            "need_restart": api.settings.waiting(),
+        },
         "loops": loops,
     });
     (status(problems.is_empty()), Json(body))
@@ -54,6 +58,11 @@ impl Signals {
     /// The loops that stand still: what a supervisor's watchdog asks for.
     pub fn stuck(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.0.pulse.states().filter(|state| state.late > STUCK).map(|state| state.who.name())
+    }
+
+    /// The loops that are overdue now; each may come yet.
+    pub fn late(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.pulse.states().filter(pulse::State::is_late).map(|state| state.who.name())
     }
 }
 

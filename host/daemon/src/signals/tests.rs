@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postrider_core::settle::{Cause, Standing};
-use postrider_core::{DeliveryId, Draft, HostId, LeaseKey, NotificationId, Retention};
+use postrider_core::{DeliveryId, Draft, HostId, LeaseKey, NotificationId};
 use postrider_queue::{MemoryQueue, Settle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::feed::Feed;
 use crate::plugins::asked::Asker;
 use crate::registry::SharedRegistry;
 use crate::registry::tests::entry;
+use crate::settings::{Origin, Settings};
 use crate::upkeep::admission::{Admission, Limits};
 
 fn api(signals: &Signals) -> Api {
@@ -34,7 +35,6 @@ fn api(signals: &Signals) -> Api {
         access: store.clone(),
         audit: Audit::new(store.clone()),
         doorman: Doorman::new(store, sessions),
-        hosts: Vec::new().into(),
         registry: Arc::new(SharedRegistry::default()),
         waker: Waker::default(),
         signals: signals.clone(),
@@ -43,7 +43,7 @@ fn api(signals: &Signals) -> Api {
         admission: Admission::new(Limits::default()),
         feed: Feed::new(HostId(Uuid::nil()), || Timestamp::UNIX_EPOCH),
         feed_stop: CancellationToken::new(),
-        retention: Retention::default(),
+        settings: Settings::load(Origin::default()).unwrap(),
         database: "memory".into(),
         now: || Timestamp::UNIX_EPOCH,
         new_id: Uuid::nil,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use postrider_queue::Queue;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ const DISK_RETRY: u64 = 30;
 pub struct Admission(Arc<Inner>);
 
 struct Inner {
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     queued: AtomicU64,
     free: AtomicU64,
 }
@@ -49,12 +50,19 @@ pub struct Full {
 impl Admission {
     pub fn new(limits: Limits) -> Self {
         let free = AtomicU64::new(u64::MAX);
+        let limits = ArcSwap::from_pointee(limits);
         Self(Arc::new(Inner { limits, queued: AtomicU64::new(0), free }))
+    }
+
+    /// Puts other limits in force; what is measured of them comes with the next look.
+    pub fn set(&self, limits: Limits) {
+        self.0.limits.store(Arc::new(limits));
     }
 
     /// Refuses while a limit is reached.
     pub fn check(&self) -> Result<(), Full> {
-        let Limits { max_queue, disk } = &self.0.limits;
+        let limits = self.0.limits.load();
+        let Limits { max_queue, disk } = &**limits;
         let queued = self.0.queued.load(Ordering::Relaxed);
         if let Some(limit) = max_queue.filter(|limit| queued >= *limit) {
             let reason = format!(
@@ -75,17 +83,13 @@ impl Admission {
 
     /// Counts what was taken in since the last measurement.
     pub fn accepted(&self, deliveries: u32) {
-        if self.0.limits.max_queue.is_some() {
+        if self.0.limits.load().max_queue.is_some() {
             self.0.queued.fetch_add(deliveries.into(), Ordering::Relaxed);
         }
     }
 
     /// Measures until `stop`.
     pub async fn watch(self, queue: Arc<dyn Queue>, stop: CancellationToken) {
-        let Limits { max_queue, disk } = &self.0.limits;
-        if max_queue.is_none() && disk.is_none() {
-            return stop.cancelled().await;
-        }
         loop {
             let began = Instant::now();
             self.measure(&*queue).await;
@@ -99,12 +103,13 @@ impl Admission {
 
     /// What cannot be measured stays as it was: the request itself will tell that the queue is away.
     pub(crate) async fn measure(&self, queue: &dyn Queue) {
-        if let Some(limit) = self.0.limits.max_queue
+        let limits = self.0.limits.load_full();
+        if let Some(limit) = limits.max_queue
             && let Ok(size) = queue.size_within(limit).await
         {
             self.0.queued.store(size, Ordering::Relaxed);
         }
-        if let Some((path, _)) = self.0.limits.disk.clone() {
+        if let Some((path, _)) = limits.disk.clone() {
             let free = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path)).await;
             if let Ok(Ok(disk)) = free {
                 let free = disk.f_bavail.saturating_mul(disk.f_frsize);

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_core::Retention;
 use postrider_queue::{Pruned, Queue};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::Plan;
+use crate::settings::Settings;
 
 /// After the start there is more important work.
 const FIRST: Duration = Duration::from_secs(60);
 
 /// Runs until `stop`.
-pub async fn run(queue: Arc<dyn Queue>, retention: Retention, stop: CancellationToken) {
+pub async fn run(queue: Arc<dyn Queue>, settings: Settings, stop: CancellationToken) {
     let mut plan = Plan::default();
     let mut wait = FIRST;
     let mut pass = Pruned::default();
@@ -24,7 +24,7 @@ pub async fn run(queue: Arc<dyn Queue>, retention: Retention, stop: Cancellation
             () = sleep(wait) => {}
         }
         let began = Instant::now();
-        let chunk = queue.prune(&retention, plan.after).await;
+        let chunk = queue.prune(&settings.current().retention, plan.after).await;
         wait = plan.chunk(chunk.as_ref().ok(), began.elapsed());
         match chunk {
             Ok(chunk) => pass = add(pass, chunk),
