@@ -92,6 +92,7 @@ pub(crate) fn notification(content: &str) -> Notification {
         content_type: "application/json".into(),
         content: Bytes::copy_from_slice(content.as_bytes()),
         time: Timestamp::UNIX_EPOCH,
+        trace: None,
     }
 }
 

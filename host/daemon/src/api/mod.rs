@@ -19,6 +19,7 @@
 //! - [`gate`]: before there is anything to answer with.
 //! - [`guard`]: web pages are kept out.
 //! - [`problem`]: errors as `application/problem+json`.
+//! - `trace`: the trace that a request belongs to.
 //! - [`view`]: the JSON of what is stored.
 
 pub mod actions;
@@ -44,6 +45,7 @@ pub mod registry;
 pub mod request_id;
 mod scan;
 mod schema;
+mod trace;
 pub mod view;
 
 use std::sync::Arc;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use postrider_core::{Draft, NotificationId, Schedule, suggest};
+use postrider_core::{Draft, NotificationId, Schedule, TraceContext, suggest};
 use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Page};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::extract::Named;
 use super::problem::Problem;
-use super::{Api, MAX_PAGE, deliveries, intake, schema, view};
+use super::{Api, MAX_PAGE, deliveries, intake, schema, trace, view};
 
 /// The body of `POST /v1/notifications`.
 #[derive(Deserialize, ToSchema)]
@@ -53,6 +53,11 @@ pub(super) struct Given {
     deliver_after: Option<String>,
     #[serde(default)]
     expires_after: Option<String>,
+    /// W3C trace context, instead of the headers of these names. What is none is left out.
+    #[serde(default)]
+    traceparent: Option<String>,
+    #[serde(default)]
+    tracestate: Option<String>,
 }
 
 /// Takes a notification in; answers after the commit.
@@ -68,11 +73,13 @@ pub(super) struct Given {
 )]
 pub async fn create(
     State(api): State<Api>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body = read(body, api.max_body).await?;
     api.admission.check()?;
-    let (draft, schedule) = draft(parse(&body)?)?;
+    let (mut draft, schedule) = draft(parse(&body)?)?;
+    trace::onto(&mut draft, &headers);
     let idempotency_key = draft.idempotency_key.clone();
     let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
     let destinations = api.registry.load().route(&notification);
@@ -229,6 +236,9 @@ pub(super) fn draft(body: Given) -> Result<(Draft, Schedule), Problem> {
         content_type: body.content_type.unwrap_or_else(|| content_type.to_owned()),
         content,
         idempotency_key: body.idempotency_key,
+        trace: body
+            .traceparent
+            .and_then(|parent| TraceContext::parse(&parent, body.tracestate.as_deref())),
     };
     Ok((draft, schedule))
 }

@@ -80,6 +80,11 @@ pub(super) struct Notification {
     fan_out: Option<u32>,
     #[schema(required)]
     expires: Option<String>,
+    /// W3C trace context of its producer.
+    #[schema(required)]
+    traceparent: Option<String>,
+    #[schema(required)]
+    tracestate: Option<String>,
 }
 
 /// A page of notifications.

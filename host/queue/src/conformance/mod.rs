@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postrider_core::settle::{Cause, Settlement};
 use postrider_core::{
-    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule,
+    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule, TraceContext,
 };
 use uuid::Uuid;
 
@@ -333,6 +333,10 @@ pub(crate) fn notification() -> Notification {
         content_type: "application/json".into(),
         content: Bytes::from_static(br#"{"summary":"disk \"full\""}"#),
         time: EPOCH,
+        trace: TraceContext::parse(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            Some("vendor=1"),
+        ),
     }
 }
 

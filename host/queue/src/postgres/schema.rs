@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_breakers.sql"),
     include_str!("migrations/0005_access.sql"),
     include_str!("migrations/0006_pause.sql"),
+    include_str!("migrations/0008_trace.sql"),
 ];
 /// How often a migration may meet another host's, or give way to those who use a table.
 const TRIES: u32 = 20;

@@ -97,7 +97,7 @@ pub async fn create(
         _text => Message { body: text(&body)?, ..Message::default() },
     };
     message.read(&headers)?;
-    one(&take(&api, vec![message.draft()?], |_| String::new()).await?)
+    one(&take(&api, &headers, vec![message.draft()?], |_| String::new()).await?)
 }
 
 fn parse(body: &[u8]) -> Result<Message, Problem> {
@@ -174,6 +174,7 @@ impl Message {
             content_type: (*content_type).to_owned(),
             content: self.body.into(),
             idempotency_key: self.key,
+            trace: None,
         })
     }
 }
