@@ -64,7 +64,7 @@ use utoipa_axum::routes;
 use crate::dispatcher::Waker;
 use crate::feed::Feed;
 use crate::registry::SharedRegistry;
-use crate::signals::{Signals, probes, scrape};
+use crate::signals::{Signals, probes, requests, scrape};
 use crate::upkeep::admission::Admission;
 use auth::audit::Audit;
 use auth::doorman::{self, Doorman};
@@ -145,6 +145,7 @@ pub fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(api.max_body))
         .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
         .layer(from_fn_with_state(api.hosts.clone(), guard::no_pages))
+        .layer(from_fn_with_state(api.signals.clone(), requests::count))
         .with_state(api)
 }
 

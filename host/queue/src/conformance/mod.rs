@@ -224,6 +224,7 @@ macro_rules! conformance {
             rows_are_counted_by_state
             the_oldest_due_is_the_one_that_waits_longest
             size_counts_up_to_any_bound
+            depths_tell_what_waits_for_each_destination
         }
     };
     ($make:ident, $module:ident: $($claim:ident)*) => {

@@ -2,7 +2,7 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
+    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued, Hold,
     HostBeat, HostRecord, KeptDestination, Look, NotificationFilter, NotificationRecord, Pruned,
     Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
 };
@@ -128,6 +128,9 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn stats(&self) -> Result<Stats, QueueError> {
         self.0.behind().stats().await
+    }
+    async fn depths(&self, names: &[String]) -> Result<Vec<Depth>, QueueError> {
+        self.0.behind().depths(names).await
     }
     async fn notification(
         &self,
