@@ -90,7 +90,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
     }
     for url in plain {
         tracing::warn!(
-            listener = url,
+            listener.url = url,
             "tokens go over {url} in the clear; listen on https://IP:PORT, or put a proxy that encrypts before it"
         );
     }
@@ -184,7 +184,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<()> {
         new_id,
     };
     gate.open(api::router(api));
-    tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
+    tracing::info!(host.id = %host, wasmtime.version = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
 
     // None of them ends by itself: one that does takes the daemon with it, rather than leave half of one.
     let early = tokio::select! {

@@ -292,7 +292,7 @@ impl Ticket {
 }
 
 fn warn_denied(binding: &Binding, why: &str) {
-    tracing::warn!(destination = %binding.destination, "request denied: {why}");
+    tracing::warn!(destination.name = %binding.destination, "request denied: {why}");
 }
 
 /// The headers that frame a message or belong to a connection: with them a guest could smuggle a second request.

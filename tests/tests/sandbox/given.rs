@@ -111,8 +111,8 @@ pub(crate) fn note(sent: &Sent) -> &str {
 
 /// Everything that was logged for a destination so far.
 pub(crate) fn logged(destination: &str) -> Vec<String> {
-    let wanted = format!("destination=\"{destination}\"");
-    let plain = format!("destination={destination}");
+    let wanted = format!("destination.name=\"{destination}\"");
+    let plain = format!("destination.name={destination}");
     let log = log().lock().unwrap();
     let text = String::from_utf8_lossy(&log);
     text.lines()

@@ -191,7 +191,7 @@ impl Signals {
                         count(counted, kind, "merged", merged);
                     }
                     Err(error) => {
-                        tracing::debug!(%error, notification.kind = kind.name(), "a notice waits for the queue");
+                        tracing::debug!(%error, notification.type = kind.name(), "a notice waits for the queue");
                         desk.again(notice);
                     }
                 }

@@ -62,7 +62,7 @@ pub async fn create(
     })?;
     if webhook.truncated > 0 {
         tracing::warn!(
-            alerts = webhook.truncated,
+            alerts.truncated = webhook.truncated,
             "Alertmanager left alerts out of a group; raise max_alerts of its webhook"
         );
     }
