@@ -28,15 +28,18 @@ use super::{Api, MAX_PAGE, deliveries, intake, schema, trace, view};
 pub(super) struct Given {
     /// What happened, such as `disk.full`; at most 200 bytes, no white space.
     #[serde(rename = "type", default)]
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = String, max_length = 200, pattern = "^(?!postrider[.])[^\\s\\x00-\\x1f\\x7f-\\x9f]+$")]
     kind: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     source: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     subject: Option<String>,
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, schema::LabelValue>)]
     labels: BTreeMap<String, String>,
-    /// Any JSON, null too, kept byte for byte.
+    /// At most one of the three contents is given. Any JSON, null too, kept byte for byte.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = serde_json::Value)]
     content: Option<Box<RawValue>>,
@@ -45,10 +48,12 @@ pub(super) struct Given {
     #[serde(default)]
     content_base64: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     content_type: Option<String>,
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     idempotency_key: Option<String>,
-    /// Durations such as `10m`.
+    /// Durations such as `10m`; the second is the longer one.
     #[serde(default)]
     deliver_after: Option<String>,
     #[serde(default)]

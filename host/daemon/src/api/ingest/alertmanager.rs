@@ -43,7 +43,7 @@ struct Webhook {
 /// Takes the webhook of Alertmanager or Grafana in: one notification for each alert.
 #[utoipa::path(
     post, path = "/v1/alertmanager", tag = "ingest",
-    request_body(content = serde_json::Value, content_type = "application/json", description = "The webhook of Alertmanager or Grafana."),
+    request_body(content = schema::AlertWebhook, content_type = "application/json", description = "The webhook of Alertmanager or Grafana."),
     responses(
         (status = 201, body = schema::Taken, description = "One that is new."),
         (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),

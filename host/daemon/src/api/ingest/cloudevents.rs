@@ -47,7 +47,7 @@ struct Event {
 /// Takes CloudEvents 1.0 in: structured, binary or batched.
 #[utoipa::path(
     post, path = "/v1/cloudevents", tag = "ingest",
-    request_body(content = serde_json::Value, content_type = "application/cloudevents+json", description = "CloudEvents 1.0: structured, batched, or binary with ce- headers."),
+    request_body(content((schema::CloudEvent = "application/cloudevents+json"), (Vec<schema::CloudEvent> = "application/cloudevents-batch+json")), description = "CloudEvents 1.0: structured, batched, or binary with ce- headers."),
     responses(
         (status = 201, body = schema::Taken, description = "One that is new."),
         (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),

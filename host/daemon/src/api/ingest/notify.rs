@@ -78,7 +78,7 @@ impl Tags {
 /// Takes a line of text in, or the JSON of the Apprise API.
 #[utoipa::path(
     post, path = "/v1/notify", tag = "ingest",
-    request_body(content = String, content_type = "text/plain", description = "A line of text, or the JSON of the Apprise API."),
+    request_body(content((String = "text/plain"), (schema::Message = "application/json")), description = "A line of text, or the JSON of the Apprise API."),
     responses(
         (status = 201, body = schema::Taken, description = "One that is new."),
         (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
