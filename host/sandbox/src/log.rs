@@ -76,19 +76,19 @@ impl Log {
         }
         match level {
             Level::Trace => {
-                tracing::trace!(target: "plugin", { destination.name = destination }, "{line}")
+                tracing::trace!(target: "plugin", { destination.name = destination }, "{line}");
             }
             Level::Debug => {
-                tracing::debug!(target: "plugin", { destination.name = destination }, "{line}")
+                tracing::debug!(target: "plugin", { destination.name = destination }, "{line}");
             }
             Level::Info => {
-                tracing::info!(target: "plugin", { destination.name = destination }, "{line}")
+                tracing::info!(target: "plugin", { destination.name = destination }, "{line}");
             }
             Level::Warn => {
-                tracing::warn!(target: "plugin", { destination.name = destination }, "{line}")
+                tracing::warn!(target: "plugin", { destination.name = destination }, "{line}");
             }
             Level::Error => {
-                tracing::error!(target: "plugin", { destination.name = destination }, "{line}")
+                tracing::error!(target: "plugin", { destination.name = destination }, "{line}");
             }
         }
     }
