@@ -27,7 +27,7 @@ pub(super) struct Problem {
 #[schema(max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
 pub(super) struct LabelValue(String);
 
-/// A CloudEvent 1.0 in JSON; further attributes are extensions.
+/// One event of CloudEvents 1.0 in JSON; further attributes are extensions.
 #[derive(ToSchema)]
 pub(super) struct CloudEvent {
     #[schema(pattern = "^1[.]0$")]
