@@ -224,7 +224,8 @@ typedef struct exports_postrider_notifier_handler_notification_t {
   exports_postrider_notifier_handler_option_part_t   part;
   // Number of this attempt, from 1.
   uint32_t   attempt;
-  // Room for later facts; a module ignores names that it does not know.
+  // Room for later facts; a module ignores names that it does not know. `traceparent` and `tracestate`: the W3C
+  // trace context that it came with, which the host puts into requests that have none.
   notifier_list_tuple2_string_string_t   attributes;
 } exports_postrider_notifier_handler_notification_t;
 

@@ -122,7 +122,7 @@ impl House {
         });
         let mut daemon = Daemon { child, url: String::new(), log };
         let ready = daemon.line("ready at http://").await;
-        let url = ready.split("ready at ").nth(1).unwrap().split(' ').next().unwrap();
+        let url = ready.split("ready at ").nth(1).unwrap().split([' ', '"']).next().unwrap();
         daemon.url = url.to_owned();
         daemon
     }
@@ -145,7 +145,7 @@ impl Daemon {
     /// Its identity, as the attempts name it.
     pub fn host(&self) -> String {
         let log = self.log();
-        let named = log.iter().find_map(|line| line.split_once(" host="));
+        let named = log.iter().find_map(|line| line.split_once(" host.id="));
         named.unwrap().1.split(' ').next().unwrap().to_owned()
     }
 

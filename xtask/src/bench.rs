@@ -15,10 +15,20 @@ use crate::workspace::{Workspace, run_command};
 pub(crate) enum Bench {
     /// The way of a notification through the daemon
     Way,
+    /// The API of the daemon: ingest, lists at a million rows, listeners, a good client beside bad ones
+    Api(ApiBench),
     /// The queue alone, in SQLite and in a PostgreSQL cluster of its own
     Queue(QueueBench),
     /// The sandbox alone: what an instance costs, and the guarded client beside a bare one
     Sandbox,
+}
+
+/// What the bench of the API may be told.
+#[derive(Args, Default)]
+pub(crate) struct ApiBench {
+    /// A tenth of the rows and requests
+    #[arg(long)]
+    quick: bool,
 }
 
 /// What the bench of the queue may be told.
@@ -38,23 +48,35 @@ pub(crate) struct QueueBench {
 pub(crate) fn run(workspace: &Workspace, what: Option<Bench>) -> Result<()> {
     match what {
         Some(Bench::Way) => way(workspace),
+        Some(Bench::Api(options)) => api(workspace, &options),
         Some(Bench::Queue(options)) => queue(workspace, options),
         Some(Bench::Sandbox) => sandbox(workspace),
         None => way(workspace)
+            .and_then(|()| api(workspace, &ApiBench::default()))
             .and_then(|()| queue(workspace, QueueBench::default()))
             .and_then(|()| sandbox(workspace)),
     }
 }
 
 fn way(workspace: &Workspace) -> Result<()> {
+    with_daemon(workspace, "way_bench", &[])
+}
+
+fn api(workspace: &Workspace, options: &ApiBench) -> Result<()> {
+    with_daemon(workspace, "api_bench", if options.quick { &["--quick"] } else { &[] })
+}
+
+/// Builds the daemon and a bench of it, and runs the bench.
+fn with_daemon(workspace: &Workspace, bench: &str, arguments: &[&str]) -> Result<()> {
     let built = modules::build_with_test_guests(workspace)?;
     // Together, so that both get the same features of what they share, and it is built once.
     let mut cargo = workspace.cargo("build");
     run_command(cargo.args(["--release", "--locked", "-p", "postrider", "-p", "postrider-tests"]))
         .context("the daemon and its bench could not be built")?;
     let release = workspace.target_dir.join("release");
-    let mut way = Command::new(release.join("way_bench"));
-    run_command(way.env(MODULES_VARIABLE, built).env(DAEMON_VARIABLE, release.join("postrider")))
+    let mut bench = Command::new(release.join(bench));
+    bench.args(arguments).env(MODULES_VARIABLE, built);
+    run_command(bench.env(DAEMON_VARIABLE, release.join("postrider")))
 }
 
 fn queue(workspace: &Workspace, options: QueueBench) -> Result<()> {

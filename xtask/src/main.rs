@@ -3,11 +3,12 @@
 //! - `workspace`: where things are, and how cargo is run.
 //! - `modules`: the wasm target and the modules built for it.
 //! - `plugins_dir`: what a fresh plugins directory holds.
-//! - `serve`, `test`, `bench`, `dist`, `deb`: one tool each.
+//! - `serve`, `test`, `bench`, `fuzz_api`, `dist`, `deb`: one tool each.
 
 mod bench;
 mod deb;
 mod dist;
+mod fuzz_api;
 mod modules;
 mod plugins_dir;
 mod serve;
@@ -51,6 +52,8 @@ enum Tool {
         #[command(subcommand)]
         what: Option<bench::Bench>,
     },
+    /// Tries the API by schemathesis: some thousand good and bad requests, made of its own description
+    FuzzApi(fuzz_api::FuzzApi),
     /// Puts the daemon, the modules and the contract into `dist` below the target directory
     Dist,
     /// Makes a Debian package of the daemon, its units and the modules; takes cargo-deb
@@ -79,6 +82,7 @@ fn run(tool: Tool) -> Result<()> {
         Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
         Tool::Test { filter } => test::run(&workspace, &filter),
         Tool::Bench { what } => bench::run(&workspace, what),
+        Tool::FuzzApi(options) => fuzz_api::run(&workspace, &options),
         Tool::Dist => dist::run(&workspace),
         Tool::Deb { profile, no_build } => deb::run(&workspace, profile, !no_build),
         Tool::Target => modules::add_target(&workspace),

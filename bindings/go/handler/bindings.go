@@ -47,7 +47,8 @@ type Notification struct {
 	Part witTypes.Option[Part]
 	// Number of this attempt, from 1.
 	Attempt uint32
-	// Room for later facts; a module ignores names that it does not know.
+	// Room for later facts; a module ignores names that it does not know. `traceparent` and `tracestate`: the W3C
+	// trace context that it came with, which the host puts into requests that have none.
 	Attributes []witTypes.Tuple2[string, string]
 }
 

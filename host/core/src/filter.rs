@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::notification::Notification;
-
-/// Types that postrider itself produces; they go only where a pattern says so.
-const OWN_TYPES: &str = "postrider.";
+use crate::notification::{Notification, OWN_TYPES};
 
 /// A destination's `match`. Every given field must match; a field matches when one of its patterns does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -146,7 +143,7 @@ mod tests {
     fn notification(kind: &str, labels: &[(&str, &str)]) -> Notification {
         let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         crate::Draft { kind: kind.into(), labels, ..Default::default() }
-            .accept(crate::NotificationId(uuid::Uuid::nil()), Timestamp::UNIX_EPOCH)
+            .accept_own(crate::NotificationId(uuid::Uuid::nil()), Timestamp::UNIX_EPOCH)
             .unwrap()
     }
 

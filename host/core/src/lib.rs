@@ -1,6 +1,7 @@
 //! The decisions of postrider, pure: no IO, no clock, no chance. `now` and `jitter` are parameters.
 //!
 //! - [`notification`]: what a producer hands in, validated once.
+//! - [`trace`]: the trace that it belongs to.
 //! - [`schedule`]: when it is delivered, and until when it is worth it.
 //! - [`destination`]: the file format of a named, configured use of a plugin.
 //! - [`filter`]: which notifications a destination gets.
@@ -41,6 +42,7 @@ pub mod secret;
 pub mod settle;
 pub mod split;
 pub mod suggest;
+pub mod trace;
 pub mod trial;
 pub mod units;
 
@@ -59,3 +61,4 @@ pub use retention::Retention;
 pub use reuse::Reuse;
 pub use schedule::Schedule;
 pub use settle::{Settlement, Standing, settle};
+pub use trace::TraceContext;

@@ -7,6 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::trace::TraceContext;
+
+/// Types that postrider itself produces begin so; a producer's never do, and they go only where a pattern says so.
+pub const OWN_TYPES: &str = "postrider.";
 /// Longest `type`, in bytes: it is indexed and globbed.
 pub const MAX_KIND: usize = 200;
 /// Longest `source` and `idempotency_key`, in bytes.
@@ -55,6 +59,8 @@ pub struct Notification {
     pub content: Bytes,
     /// When it was accepted.
     pub time: Timestamp,
+    /// What its producer was doing; it takes no part in whether two notifications are the same.
+    pub trace: Option<TraceContext>,
 }
 
 /// A notification as a producer words it, before it has an id.
@@ -69,6 +75,8 @@ pub struct Draft {
     pub content: Bytes,
     /// The same key with the same body is the same notification.
     pub idempotency_key: Option<String>,
+    /// The producer's trace, handed on to the receiver.
+    pub trace: Option<TraceContext>,
 }
 
 /// What is wrong with a draft: the field, and what it must be.
@@ -81,8 +89,23 @@ pub struct InvalidNotification {
 }
 
 impl Draft {
-    /// Checks every field and becomes the notification `id`, accepted at `time`.
+    /// Checks every field of a producer's and becomes the notification `id`, accepted at `time`.
     pub fn accept(
+        self,
+        id: NotificationId,
+        time: Timestamp,
+    ) -> Result<Notification, InvalidNotification> {
+        if self.kind.starts_with(OWN_TYPES) {
+            let problem = format!(
+                "must not begin with \"{OWN_TYPES}\": those are postrider's own; choose another beginning"
+            );
+            return Err(invalid("type", &problem));
+        }
+        self.accept_own(id, time)
+    }
+
+    /// The same for what postrider itself produces.
+    pub fn accept_own(
         self,
         id: NotificationId,
         time: Timestamp,
@@ -101,6 +124,7 @@ impl Draft {
             content_type,
             content: self.content,
             time,
+            trace: self.trace,
         })
     }
 
@@ -181,6 +205,16 @@ mod tests {
     #[test]
     fn a_missing_type_is_named() {
         assert_eq!(refused(Draft::default()), "type: is required, such as \"alert.firing\"");
+    }
+
+    #[test]
+    fn only_postrider_itself_uses_its_own_types() {
+        let own = Draft { kind: "postrider.delivery.dead".into(), ..Draft::default() };
+        assert!(refused(own.clone()).starts_with("type: must not begin with \"postrider.\""));
+        let id = NotificationId(Uuid::nil());
+        assert!(own.accept_own(id, Timestamp::UNIX_EPOCH).is_ok());
+        let near = Draft { kind: "postrider".into(), ..Draft::default() };
+        assert!(near.accept(id, Timestamp::UNIX_EPOCH).is_ok());
     }
 
     #[test]

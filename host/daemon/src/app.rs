@@ -98,7 +98,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
     }
     for url in plain {
         tracing::warn!(
-            listener = url,
+            listener.url = url,
             "tokens go over {url} in the clear; listen on https://IP:PORT, or put a proxy that encrypts before it"
         );
     }
@@ -206,7 +206,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
         new_id,
     };
     gate.open(api::router(api));
-    tracing::info!(host = %host, wasmtime = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
+    tracing::info!(host.id = %host, wasmtime.version = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
     manager.ready();
     tokio::spawn(reload.on_each(hangups));
     let status = format!("delivering; the API is at {told_urls}");

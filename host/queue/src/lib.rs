@@ -45,6 +45,7 @@ mod breaker;
 #[cfg(test)]
 #[macro_use]
 mod conformance;
+mod depth;
 mod digest;
 mod holding;
 mod hosts;
@@ -65,6 +66,7 @@ mod versions;
 
 pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
 pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
+pub use depth::Depth;
 pub use holding::{Hold, Paused};
 pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
 pub use listing::{NotificationFilter, NotificationState};
@@ -191,6 +193,9 @@ pub trait Queue: Versions + Send + Sync + 'static {
 
     /// Numbers about the whole store.
     async fn stats(&self) -> Result<Stats, QueueError>;
+
+    /// How much waits for each of these destinations, in their order; each is named once.
+    async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError>;
 
     /// One notification with its content.
     async fn notification(

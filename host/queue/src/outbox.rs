@@ -34,7 +34,7 @@
 use async_trait::async_trait;
 pub use postrider_core::notification::InvalidNotification;
 use postrider_core::schedule::MAX_AHEAD;
-pub use postrider_core::{Draft, NotificationId, Schedule};
+pub use postrider_core::{Draft, NotificationId, Schedule, TraceContext};
 use sqlx::{PgConnection, Row as _, SqliteConnection};
 use uuid::Uuid;
 
@@ -104,6 +104,8 @@ impl Outbox for SqliteConnection {
             .bind(&draft.idempotency_key)
             .bind(row.after)
             .bind(row.within)
+            .bind(draft.trace.as_ref().map(TraceContext::parent))
+            .bind(draft.trace.as_ref().and_then(TraceContext::state))
             .fetch_optional(&mut *self)
             .await?;
         if let Some(inserted) = inserted {
@@ -135,6 +137,8 @@ impl Outbox for PgConnection {
             .bind(&draft.idempotency_key)
             .bind(row.after)
             .bind(row.within)
+            .bind(draft.trace.as_ref().map(TraceContext::parent))
+            .bind(draft.trace.as_ref().and_then(TraceContext::state))
             .fetch_optional(&mut *self)
             .await?;
         if let Some(id) = inserted {
@@ -226,6 +230,10 @@ pub(crate) mod tests {
             labels: [("currency".to_owned(), "EUR".to_owned())].into(),
             content: format!(r#"{{"order":{order}}}"#).into(),
             idempotency_key: Some(format!("order-{order}")),
+            trace: TraceContext::parse(
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                Some("shop=1"),
+            ),
             ..Draft::default()
         }
     }
@@ -254,6 +262,7 @@ pub(crate) mod tests {
             content_type: String::new(),
             content: notification.content.clone(),
             idempotency_key: paid(1).idempotency_key,
+            trace: notification.trace.clone(),
         };
         assert_eq!(draft, paid(1));
         assert_eq!(notification.content_type, "application/json");
@@ -293,6 +302,9 @@ pub(crate) mod tests {
         let nameless = Draft { kind: String::new(), ..paid(1) };
         let refused = connection.enqueue(&nameless).await.unwrap_err();
         assert!(refused.to_string().starts_with("type: is required"), "{refused}");
+        let own = Draft { kind: "postrider.test".into(), ..paid(1) };
+        let refused = connection.enqueue(&own).await.unwrap_err();
+        assert!(refused.to_string().starts_with("type: must not begin with"), "{refused}");
         let year = Duration::from_secs(400 * 86_400);
         let late = Schedule { deliver_after: year, expires_after: None };
         let refused = connection.enqueue_later(&paid(1), &late).await.unwrap_err();

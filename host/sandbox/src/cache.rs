@@ -57,7 +57,7 @@ impl Cache {
             match load(engine, &path, name.trim_start_matches(&prefix)) {
                 Ok(component) => return Some(component),
                 Err(why) => {
-                    tracing::warn!(file = name, "a cached plugin is compiled again: {why}");
+                    tracing::warn!(file.path = name, "a cached plugin is compiled again: {why}");
                     forget(&path);
                 }
             }
@@ -112,7 +112,7 @@ impl Cache {
     pub(crate) fn refuse(&self, source: &str, limit: &str) {
         let path = self.refusal(source);
         if let Err(error) = self.write(&path, limit.as_bytes()) {
-            tracing::warn!(path = %path.display(), "a refused plugin could not be noted: {error}");
+            tracing::warn!(file.path = %path.display(), "a refused plugin could not be noted: {error}");
         }
     }
 
@@ -194,7 +194,7 @@ fn touch(path: &Path) {
     let now = FileTimes::new().set_modified(SystemTime::now());
     let touched = File::options().write(true).open(path).and_then(|file| file.set_times(now));
     if let Err(error) = touched {
-        tracing::debug!(path = %path.display(), "a cached plugin could not be touched: {error}");
+        tracing::debug!(file.path = %path.display(), "a cached plugin could not be touched: {error}");
     }
 }
 
@@ -209,7 +209,7 @@ fn age(written: SystemTime) -> Duration {
 
 fn forget(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
-        tracing::debug!(path = %path.display(), "a cached plugin could not be removed: {error}");
+        tracing::debug!(file.path = %path.display(), "a cached plugin could not be removed: {error}");
     }
 }
 

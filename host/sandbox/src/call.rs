@@ -15,6 +15,7 @@ use crate::bindings::{Notifier, NotifierPre};
 use crate::client::Client;
 use crate::context::{self, Context};
 use crate::fault::{Abrupt, Stage};
+use crate::outgoing::Trace;
 use crate::shelf::{Live, Shelf};
 use crate::turns::{SLICE, Turns};
 
@@ -74,6 +75,7 @@ impl Call {
     pub(crate) async fn send(
         self,
         notification: handler::Notification,
+        trace: Trace,
         shelf: Option<Arc<Shelf>>,
         worker: usize,
     ) -> Ended<Result<handler::Receipt, handler::Failure>> {
@@ -88,7 +90,7 @@ impl Call {
             None => Live::new(self.store()),
         };
         let mut stage = Stage::Start;
-        let ended = in_time(time, send(&pre, &mut live, &notification, &mut stage)).await;
+        let ended = in_time(time, send(&pre, &mut live, &notification, trace, &mut stage)).await;
         let (ended, usage) = finish(ended, stage, time, started, &live.store);
         let ended = ended.and_then(|answer| answer.map_err(refused));
         if let (Ok(_), Some(shelf)) = (&ended, shelf) {
@@ -123,6 +125,7 @@ async fn send(
     pre: &NotifierPre<Context>,
     live: &mut Live,
     notification: &handler::Notification,
+    trace: Trace,
     stage: &mut Stage,
 ) -> wasmtime::Result<Result<Result<handler::Receipt, handler::Failure>, Configured>> {
     let store = &mut live.store;
@@ -139,7 +142,7 @@ async fn send(
         }
     };
     *stage = Stage::Send;
-    store.data_mut().hooks.outgoing.open();
+    store.data_mut().hooks.outgoing.open(trace);
     notifier.postrider_notifier_handler().call_send(store, notification).await.map(Ok)
 }
 

@@ -44,8 +44,16 @@ pub(crate) fn to_guest(piece: &Piece<'_>) -> guest::Notification {
         content: piece.content.to_vec(),
         part: piece.part.map(|(index, count)| guest::Part { index, count }),
         attempt: piece.attempt,
-        attributes: Vec::new(),
+        attributes: attributes(n),
     }
+}
+
+/// What the contract has no field for.
+fn attributes(n: &Notification) -> Vec<(String, String)> {
+    let Some(trace) = &n.trace else { return Vec::new() };
+    let state = trace.state().map(|state| ("tracestate", state));
+    let both = [("traceparent", trace.parent())].into_iter().chain(state);
+    both.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 pub(crate) fn to_outcome(
@@ -122,6 +130,23 @@ pub(crate) fn to_description(given: guest::Description) -> (Description, Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_sees_the_trace() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let of = |trace: Option<postrider_core::TraceContext>| {
+            let id = postrider_core::NotificationId(uuid::Uuid::nil());
+            let draft = postrider_core::Draft { kind: "x".to_owned(), trace, ..Default::default() };
+            let notification = draft.accept(id, jiff::Timestamp::UNIX_EPOCH).unwrap();
+            let content = &notification.content;
+            let piece = Piece { notification: &notification, content, attempt: 1, part: None };
+            to_guest(&piece).attributes
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let traced = of(postrider_core::TraceContext::parse(parent, Some("a=1")));
+        assert_eq!(traced, [pair("traceparent", parent), pair("tracestate", "a=1")]);
+        assert_eq!(of(None), []);
+    }
 
     #[test]
     fn an_endless_wait_and_an_endless_reason_are_bounded() {

@@ -68,18 +68,28 @@ impl Log {
                 book.dropped += 1;
                 if book.dropped == 1 {
                     let limit = self.binding.limits.log;
-                    tracing::warn!(target: "plugin", destination, limit, "log limit reached; the rest is dropped");
+                    tracing::warn!(target: "plugin", { destination.name = destination, log.limit = limit }, "log limit reached; the rest is dropped");
                 }
                 return;
             }
             book.left -= cost;
         }
         match level {
-            Level::Trace => tracing::trace!(target: "plugin", destination, "{line}"),
-            Level::Debug => tracing::debug!(target: "plugin", destination, "{line}"),
-            Level::Info => tracing::info!(target: "plugin", destination, "{line}"),
-            Level::Warn => tracing::warn!(target: "plugin", destination, "{line}"),
-            Level::Error => tracing::error!(target: "plugin", destination, "{line}"),
+            Level::Trace => {
+                tracing::trace!(target: "plugin", { destination.name = destination }, "{line}");
+            }
+            Level::Debug => {
+                tracing::debug!(target: "plugin", { destination.name = destination }, "{line}");
+            }
+            Level::Info => {
+                tracing::info!(target: "plugin", { destination.name = destination }, "{line}");
+            }
+            Level::Warn => {
+                tracing::warn!(target: "plugin", { destination.name = destination }, "{line}");
+            }
+            Level::Error => {
+                tracing::error!(target: "plugin", { destination.name = destination }, "{line}");
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use crate::binding::Binding;
 use crate::client::Client;
 use crate::guard::Guard;
 use crate::notifier::Wires;
-use crate::outgoing::{Draft, Outgoing};
+use crate::outgoing::{Draft, Outgoing, Trace};
 use crate::placeholders::Tokens;
 use crate::refusal::Refusal;
 use crate::sandbox::Sandbox;
@@ -43,7 +43,7 @@ impl Door {
         let text = |refusal: Refusal| format!("{refusal:?}");
         let client = Some(self.client.clone());
         let mut outgoing = Outgoing::new(self.binding.clone(), Tokens::default(), client);
-        outgoing.open();
+        outgoing.open(Trace::default());
         let draft = Draft { method: Method::POST, url, headers, body };
         let ticket = outgoing.ticket().map_err(text)?;
         ticket.exchange(draft).await.map(|answer| answer.status).map_err(text)

@@ -12,6 +12,7 @@ use crate::binding::Binding;
 pub use crate::call::Usage;
 use crate::client::{Client, Network};
 use crate::convert::{Piece, to_guest, to_outcome};
+use crate::outgoing::Trace;
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
 use crate::sandbox::Inner;
@@ -153,6 +154,7 @@ impl Notifier {
         let bound = self.0.clone();
         let sandbox = bound.plugin.sandbox.clone();
         let notification = to_guest(piece);
+        let trace = Trace::of(piece.notification.trace.as_ref());
         let (answer, usage) = sandbox
             .run(self.0.binding.timeout, move |worker| {
                 let client = bound.clients.get(worker).cloned();
@@ -160,7 +162,7 @@ impl Notifier {
                     .plugin
                     .sandbox
                     .call(&bound.plugin.pre, &bound.binding, client, bound.binding.timeout)
-                    .send(notification, bound.shelf.clone(), worker)
+                    .send(notification, trace, bound.shelf.clone(), worker)
             })
             .await;
         let outcome = match answer {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::Full;
+use postrider_core::TraceContext;
 use tokio::time::{Instant, timeout_at};
 
 use crate::binding::Binding;
@@ -26,6 +27,8 @@ const MAX_ERROR: usize = 500;
 /// Who we say we are where the guest does not; some receivers refuse requests without.
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("postrider/", env!("CARGO_PKG_VERSION")));
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What one instance may still send.
 pub(crate) struct Outgoing {
@@ -33,6 +36,7 @@ pub(crate) struct Outgoing {
     tokens: Arc<Tokens>,
     client: Option<Client>,
     deadline: Instant,
+    trace: Trace,
     open: bool,
     sent: u32,
     traffic: Arc<Traffic>,
@@ -52,7 +56,38 @@ pub(crate) struct Ticket {
     tokens: Arc<Tokens>,
     client: Client,
     deadline: Instant,
+    trace: Trace,
     traffic: Arc<Traffic>,
+}
+
+/// The notification's trace as headers.
+#[derive(Clone, Default)]
+pub(crate) struct Trace {
+    parent: Option<HeaderValue>,
+    state: Option<HeaderValue>,
+}
+
+impl Trace {
+    pub(crate) fn of(trace: Option<&TraceContext>) -> Self {
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        Self {
+            parent: trace.and_then(|trace| value(trace.parent())),
+            state: trace.and_then(|trace| value(trace.state()?)),
+        }
+    }
+
+    /// Says it where the guest does not say another.
+    fn add_to(&self, headers: &mut HeaderMap) {
+        let (Some(parent), false) = (&self.parent, headers.contains_key(TRACEPARENT)) else {
+            return;
+        };
+        headers.insert(TRACEPARENT, parent.clone());
+        match &self.state {
+            Some(state) => headers.insert(TRACESTATE, state.clone()),
+            // It would be another trace's.
+            None => headers.remove(TRACESTATE),
+        };
+    }
 }
 
 impl Traffic {
@@ -84,7 +119,8 @@ impl Outgoing {
     pub(crate) fn new(binding: Arc<Binding>, tokens: Tokens, client: Option<Client>) -> Self {
         let deadline = Instant::now() + http_time(binding.timeout);
         let traffic = Traffic::new(binding.limits.traffic);
-        Self { binding, tokens: Arc::new(tokens), client, deadline, open: false, sent: 0, traffic }
+        let (tokens, trace) = (Arc::new(tokens), Trace::default());
+        Self { binding, tokens, client, deadline, trace, open: false, sent: 0, traffic }
     }
 
     /// The budgets and the time of another delivery. The tokens stay, since the guest has them in its memory.
@@ -100,8 +136,9 @@ impl Outgoing {
         Some(self.traffic.status.load(Ordering::Relaxed)).filter(|status| *status > 0)
     }
 
-    /// Lets requests out from now on.
-    pub(crate) fn open(&mut self) {
+    /// Lets requests out from now on, within a trace.
+    pub(crate) fn open(&mut self, trace: Trace) {
+        self.trace = trace;
         self.open = true;
     }
 
@@ -131,6 +168,7 @@ impl Outgoing {
             tokens: self.tokens.clone(),
             client: client.clone(),
             deadline: self.deadline,
+            trace: self.trace.clone(),
             traffic: self.traffic.clone(),
         })
     }
@@ -203,7 +241,7 @@ impl Ticket {
         if given.len() > MAX_HEADERS {
             return Err(Refusal::Invalid(format!("more than {MAX_HEADERS} headers")));
         }
-        let mut headers = HeaderMap::with_capacity(given.len() + 2);
+        let mut headers = HeaderMap::with_capacity(given.len() + 4);
         let mut bytes = 0;
         for (name, value) in given {
             let value = self.expand(value);
@@ -225,6 +263,7 @@ impl Ticket {
         if !headers.contains_key(header::USER_AGENT) {
             headers.insert(header::USER_AGENT, USER_AGENT);
         }
+        self.trace.add_to(&mut headers);
         Ok(headers)
     }
 
@@ -253,7 +292,7 @@ impl Ticket {
 }
 
 fn warn_denied(binding: &Binding, why: &str) {
-    tracing::warn!(destination = %binding.destination, "request denied: {why}");
+    tracing::warn!(destination.name = %binding.destination, "request denied: {why}");
 }
 
 /// The headers that frame a message or belong to a connection: with them a guest could smuggle a second request.
@@ -281,6 +320,26 @@ mod tests {
     fn an_attempt_keeps_time_to_say_that_its_receiver_hangs() {
         assert_eq!(http_time(Duration::from_secs(30)), Duration::from_secs(29));
         assert_eq!(http_time(Duration::from_secs(1)), Duration::from_millis(900));
+    }
+
+    #[test]
+    fn a_trace_is_said_unless_the_guest_says_another() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let with = Trace::of(TraceContext::parse(parent, Some("a=1")).as_ref());
+        let without = Trace::of(TraceContext::parse(parent, None).as_ref());
+        let said = |trace: &Trace, given: &[(HeaderName, &'static str)]| {
+            let pairs = given.iter().cloned();
+            let mut headers: HeaderMap =
+                pairs.map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+            trace.add_to(&mut headers);
+            let text = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            (text(TRACEPARENT), text(TRACESTATE))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(said(&with, &[]), (some(parent), some("a=1")));
+        assert_eq!(said(&with, &[(TRACEPARENT, "own")]), (some("own"), None));
+        assert_eq!(said(&without, &[(TRACESTATE, "stray=1")]), (some(parent), None));
+        assert_eq!(said(&Trace::default(), &[(TRACESTATE, "own=1")]), (None, some("own=1")));
     }
 
     #[test]

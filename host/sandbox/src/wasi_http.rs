@@ -69,7 +69,7 @@ async fn collect(ticket: &Ticket, body: WasiBody) -> Result<Bytes, Error> {
         Ok(Err(error)) => match error.downcast::<Error>() {
             Ok(error) => Err(*error),
             Err(other) => {
-                tracing::debug!(limit, "a request body was cut: {other}");
+                tracing::debug!(request.limit = limit, "a request body was cut: {other}");
                 Err(Error::HttpRequestBodySize(Some(limit)))
             }
         },

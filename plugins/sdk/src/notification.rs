@@ -11,6 +11,12 @@ impl Notification {
         Some(value)
     }
 
+    /// Finds one of the facts that the contract has no field for, such as `traceparent`.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.attributes.iter().find(|(known, _)| known == name)?;
+        Some(value)
+    }
+
     /// The content as text; none where it is not UTF-8.
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.content).ok()
@@ -72,12 +78,16 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_found_by_its_name() {
+    fn a_label_or_an_attribute_is_found_by_its_name() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let notification = Notification {
-            labels: vec![("severity".to_owned(), "high".to_owned())],
+            labels: vec![pair("severity", "high")],
+            attributes: vec![pair("tracestate", "a=1")],
             ..Notification::default()
         };
         assert_eq!(notification.label("severity"), Some("high"));
         assert_eq!(notification.label("team"), None);
+        assert_eq!(notification.attribute("tracestate"), Some("a=1"));
+        assert_eq!(notification.attribute("severity"), None);
     }
 }

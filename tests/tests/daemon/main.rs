@@ -23,6 +23,7 @@
 //! - `schedule`: when a notification is sent, until when, and after which other.
 //! - `shutdown`: signals at every wait.
 //! - `signals`: metrics, probes, notifications of its own.
+//! - `trace`: a producer's trace, all the way to the receiver.
 //! - `upkeep`: limits and the commands of the database.
 //! - `refusals`: bad settings, files and bodies, each with its text.
 #![expect(
@@ -58,6 +59,7 @@ mod shutdown;
 mod signals;
 mod small_disk;
 mod storm;
+mod trace;
 mod upkeep;
 mod way;
 

@@ -122,3 +122,29 @@ async fn a_breaker_that_opens_is_told_of() {
     assert!(message.starts_with("\"hook\" is left alone (open): "), "{message}");
     assert!(daemon.stop().await.success());
 }
+
+#[tokio::test]
+async fn a_death_is_one_line_of_json() {
+    let refusing = Receiver::start(answer("400 Bad Request", "", "")).await;
+    let house = hooked(&refusing, "");
+    let mut command = house.command();
+    command.env("POSTRIDER_LOG_FORMAT", "json").args(["serve", "--listen", "127.0.0.1:0"]);
+    let daemon = house.start_command(command).await;
+    let id = daemon.enqueue(&json!({"type": "order.paid"})).await;
+    daemon.line("gave up").await;
+    let lines: Vec<serde_json::Value> =
+        daemon.log().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let about = lines.iter().filter(|line| line["notification.id"] == json!(id));
+    let [line] = &about.collect::<Vec<_>>()[..] else { panic!("not once:\n{lines:#?}") };
+    for (field, value) in [
+        ("level", json!("WARN")),
+        ("destination.name", json!("hook")),
+        ("delivery.id", json!("1")),
+        ("attempt.number", json!(1)),
+        ("attempt.outcome", json!("rejected")),
+        ("delivery.cause", json!("rejected")),
+    ] {
+        assert_eq!(line[field], value, "{field} in {line}");
+    }
+    assert!(daemon.stop().await.success());
+}

@@ -92,6 +92,7 @@ pub(crate) fn notification(content: &str) -> Notification {
         content_type: "application/json".into(),
         content: Bytes::copy_from_slice(content.as_bytes()),
         time: Timestamp::UNIX_EPOCH,
+        trace: None,
     }
 }
 
@@ -110,8 +111,8 @@ pub(crate) fn note(sent: &Sent) -> &str {
 
 /// Everything that was logged for a destination so far.
 pub(crate) fn logged(destination: &str) -> Vec<String> {
-    let wanted = format!("destination=\"{destination}\"");
-    let plain = format!("destination={destination}");
+    let wanted = format!("destination.name=\"{destination}\"");
+    let plain = format!("destination.name={destination}");
     let log = log().lock().unwrap();
     let text = String::from_utf8_lossy(&log);
     text.lines()

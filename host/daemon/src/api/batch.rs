@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use postrider_core::NotificationId;
 use postrider_queue::{Enqueue, Enqueued, MAX_BATCH};
 use serde_json::{Value, json};
 
 use super::notifications::{Given, draft, parse_json, read};
 use super::problem::Problem;
-use super::{Api, intake, schema};
+use super::{Api, intake, schema, trace};
 
 /// Takes up to 1000 notifications in, in one transaction: a wrong one refuses all, and the answer names it.
 #[utoipa::path(
@@ -21,7 +21,11 @@ use super::{Api, intake, schema};
         (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong; nothing is stored.")
     )
 )]
-pub async fn create(State(api): State<Api>, body: Body) -> Result<Json<Value>, Problem> {
+pub async fn create(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
     let body = read(body, api.max_body).await?;
     api.admission.check()?;
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'[') {
@@ -39,7 +43,8 @@ pub async fn create(State(api): State<Api>, body: Body) -> Result<Json<Value>, P
     let mut batch = Vec::with_capacity(given.len());
     for (place, given) in given.into_iter().enumerate() {
         let named = |problem: Problem| problem.within(&format!("[{place}]"));
-        let (draft, schedule) = draft(given).map_err(named)?;
+        let (mut draft, schedule) = draft(given).map_err(named)?;
+        trace::onto(&mut draft, &headers);
         let idempotency_key = draft.idempotency_key.clone();
         let accepted = draft.accept(NotificationId((api.new_id)()), now);
         let notification = accepted.map_err(|error| named(error.into()))?;

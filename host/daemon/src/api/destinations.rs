@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use postrider_core::{Draft, NotificationId, Schedule, suggest};
 use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Hold, Page};
@@ -15,7 +15,7 @@ use super::auth::caller::Caller;
 use super::extract::Named;
 use super::notifications::read;
 use super::problem::Problem;
-use super::{Api, intake, registry, schema};
+use super::{Api, intake, registry, schema, trace};
 
 /// The type of a test notification. It is postrider's own, so no other destination gets it.
 pub const TEST: &str = "postrider.test";
@@ -127,6 +127,7 @@ pub async fn test(
     State(api): State<Api>,
     caller: Caller,
     Named(name): Named,
+    headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     api.admission.check()?;
     let registry = api.registry.load();
@@ -142,9 +143,10 @@ pub async fn test(
         content_type: "application/json".to_owned(),
         content: Bytes::from(json!({"test": true, "text": text}).to_string()),
         idempotency_key: None,
+        trace: trace::of(&headers),
     };
     let id = NotificationId((api.new_id)());
-    let notification = draft.accept(id, (api.now)())?;
+    let notification = draft.accept_own(id, (api.now)())?;
     let destinations = vec![registry.target(&name, &notification)];
     let schedule = Schedule::default();
     let item = Enqueue { notification, idempotency_key: None, schedule, destinations };

@@ -24,7 +24,7 @@ use crate::registry::{Entry, Status};
 pub async fn explain(State(api): State<Api>, body: Body) -> Result<Json<Value>, Problem> {
     let body = read(body, api.max_body).await?;
     let (draft, _schedule) = draft(parse(&body)?)?;
-    let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
+    let notification = draft.accept_own(NotificationId((api.new_id)()), (api.now)())?;
     let holds = api.queue.holds().await?;
     let registry = api.registry.load();
     let items: Vec<Value> = registry
@@ -92,7 +92,7 @@ mod tests {
         let labels = [("severity".to_owned(), "low".to_owned())].into();
         let draft = Draft { kind: kind.into(), labels, ..Draft::default() };
         let id = NotificationId(uuid::Uuid::nil());
-        let notification = draft.accept(id, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let notification = draft.accept_own(id, jiff::Timestamp::UNIX_EPOCH).unwrap();
         why_not(&entry("x", text, None), &notification)
     }
 

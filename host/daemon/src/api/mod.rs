@@ -20,6 +20,7 @@
 //! - [`gate`]: before there is anything to answer with.
 //! - [`guard`]: web pages are kept out.
 //! - [`problem`]: errors as `application/problem+json`.
+//! - `trace`: the trace that a request belongs to.
 //! - [`view`]: the JSON of what is stored.
 
 pub mod actions;
@@ -46,6 +47,7 @@ pub mod registry;
 pub mod request_id;
 mod scan;
 mod schema;
+mod trace;
 pub mod view;
 
 use std::sync::Arc;
@@ -65,7 +67,7 @@ use crate::feed::Feed;
 use crate::plugins::asked::Asker;
 use crate::registry::SharedRegistry;
 use crate::settings::Settings;
-use crate::signals::{Signals, probes, scrape};
+use crate::signals::{Signals, probes, requests, scrape};
 use crate::upkeep::admission::Admission;
 use auth::audit::Audit;
 use auth::doorman::{self, Doorman};
@@ -152,6 +154,7 @@ pub fn router(api: Api) -> Router {
         .layer(DefaultBodyLimit::max(api.max_body))
         .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
         .layer(from_fn_with_state(api.settings.clone(), guard::no_pages))
+        .layer(from_fn_with_state(api.signals.clone(), requests::count))
         .with_state(api)
 }
 

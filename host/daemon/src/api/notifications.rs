@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use postrider_core::{Draft, NotificationId, Schedule, suggest};
+use postrider_core::{Draft, NotificationId, Schedule, TraceContext, suggest};
 use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Page};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::extract::Named;
 use super::problem::Problem;
-use super::{Api, MAX_PAGE, deliveries, intake, schema, view};
+use super::{Api, MAX_PAGE, deliveries, intake, schema, trace, view};
 
 /// The body of `POST /v1/notifications`.
 #[derive(Deserialize, ToSchema)]
@@ -28,15 +28,18 @@ use super::{Api, MAX_PAGE, deliveries, intake, schema, view};
 pub(super) struct Given {
     /// What happened, such as `disk.full`; at most 200 bytes, no white space.
     #[serde(rename = "type", default)]
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = String, max_length = 200, pattern = "^(?!postrider[.])[^\\s\\x00-\\x1f\\x7f-\\x9f]+$")]
     kind: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     source: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     subject: Option<String>,
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, schema::LabelValue>)]
     labels: BTreeMap<String, String>,
-    /// Any JSON, null too, kept byte for byte.
+    /// At most one of the three contents is given. Any JSON, null too, kept byte for byte.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = serde_json::Value)]
     content: Option<Box<RawValue>>,
@@ -45,14 +48,21 @@ pub(super) struct Given {
     #[serde(default)]
     content_base64: Option<String>,
     #[serde(default)]
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     content_type: Option<String>,
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     idempotency_key: Option<String>,
-    /// Durations such as `10m`.
+    /// Durations such as `10m`; the second is the longer one.
     #[serde(default)]
     deliver_after: Option<String>,
     #[serde(default)]
     expires_after: Option<String>,
+    /// W3C trace context, instead of the headers of these names. What is none is left out.
+    #[serde(default)]
+    traceparent: Option<String>,
+    #[serde(default)]
+    tracestate: Option<String>,
 }
 
 /// Takes a notification in; answers after the commit.
@@ -68,11 +78,13 @@ pub(super) struct Given {
 )]
 pub async fn create(
     State(api): State<Api>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body = read(body, api.max_body).await?;
     api.admission.check()?;
-    let (draft, schedule) = draft(parse(&body)?)?;
+    let (mut draft, schedule) = draft(parse(&body)?)?;
+    trace::onto(&mut draft, &headers);
     let idempotency_key = draft.idempotency_key.clone();
     let notification = draft.accept(NotificationId((api.new_id)()), (api.now)())?;
     let destinations = api.registry.load().route(&notification);
@@ -229,6 +241,9 @@ pub(super) fn draft(body: Given) -> Result<(Draft, Schedule), Problem> {
         content_type: body.content_type.unwrap_or_else(|| content_type.to_owned()),
         content,
         idempotency_key: body.idempotency_key,
+        trace: body
+            .traceparent
+            .and_then(|parent| TraceContext::parse(&parent, body.tracestate.as_deref())),
     };
     Ok((draft, schedule))
 }

@@ -10,14 +10,18 @@ use jiff::{SignedDuration, Timestamp};
 use postrider_queue::{NotificationFilter, Page, Queue, QueueError};
 use tokio::time::Instant;
 
-/// Rows that the first look goes through. The next ones grow while they are quick.
+/// Rows that the first look goes through. The next ones grow while they are quick, and shrink when they are slow.
 const WINDOW: i64 = 4_096;
-/// Most rows of one look.
-const WIDEST: i64 = 1 << 20;
+/// Fewest rows of one look.
+const NARROWEST: i64 = 512;
+/// Most rows of one look: what lies behind quick rows may be slow ones.
+const WIDEST: i64 = 1 << 16;
 /// A look as quick as this makes the next one go through twice as many rows.
-const QUICK: Duration = Duration::from_millis(4);
+const QUICK: Duration = Duration::from_millis(3);
+/// One as slow as this, through half as many.
+const SLOW: Duration = Duration::from_millis(8);
 /// A list is cut when it took this long.
-const ENOUGH: Duration = Duration::from_millis(20);
+const ENOUGH: Duration = Duration::from_millis(16);
 /// Rows come in the order of their arrival, and that of their times is the same but for so much: a transaction of a
 /// producer may be long.
 const DISORDER: SignedDuration = SignedDuration::from_mins(15);
@@ -51,8 +55,10 @@ where
             return Ok((found, last));
         }
         below = above.saturating_add(1);
-        if looked.elapsed() < QUICK {
-            window = (window * 2).min(WIDEST);
+        match looked.elapsed() {
+            took if took < QUICK => window = (window * 2).min(WIDEST),
+            took if took > SLOW => window = (window / 2).max(NARROWEST),
+            _as_wanted => {}
         }
         if began.elapsed() >= ENOUGH {
             break;
@@ -133,8 +139,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_that_finds_nothing_is_cut_in_time() {
         let range = Range { below: 10_000_000, above: 0 };
+        // Three looks of 7 ms are enough.
         let fetch = async |_: Page, _: i64| {
-            tokio::time::advance(Duration::from_millis(8)).await;
+            tokio::time::advance(Duration::from_millis(7)).await;
             Ok(Vec::<i64>::new())
         };
         let (rows, next) = scan(range, 10, |row| *row, fetch).await.unwrap();

@@ -22,6 +22,63 @@ pub(super) struct Problem {
     request_id: Option<String>,
 }
 
+/// One line of text.
+#[derive(ToSchema)]
+#[schema(max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+pub(super) struct LabelValue(String);
+
+/// One event of CloudEvents 1.0 in JSON; further attributes are extensions.
+#[derive(ToSchema)]
+pub(super) struct CloudEvent {
+    #[schema(pattern = "^1[.]0$")]
+    specversion: String,
+    #[schema(min_length = 1, max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+    id: String,
+    #[schema(min_length = 1, max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+    source: String,
+    #[schema(max_length = 200, pattern = "^(?!postrider[.])[^\\s\\x00-\\x1f\\x7f-\\x9f]+$")]
+    r#type: String,
+    #[schema(max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    subject: Option<String>,
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    datacontenttype: Option<String>,
+    /// Or `data_base64`, not both.
+    data: Option<serde_json::Value>,
+}
+
+/// The webhook of Alertmanager (version 4) or Grafana; what else it holds goes with each alert.
+#[derive(ToSchema)]
+pub(super) struct AlertWebhook {
+    alerts: Vec<Alert>,
+    receiver: Option<String>,
+}
+
+/// One alert; what else it holds is in the notification's content.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Alert {
+    /// firing or resolved.
+    status: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    fingerprint: Option<String>,
+    starts_at: Option<String>,
+}
+
+/// A message as the Apprise API takes it: a body, a title, or both.
+#[derive(ToSchema)]
+pub(super) struct Message {
+    #[schema(min_length = 1)]
+    body: String,
+    #[schema(max_length = 1000, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    title: Option<String>,
+    #[schema(pattern = "^(info|success|warning|failure)$")]
+    r#type: Option<String>,
+    #[schema(pattern = "^(text|markdown|html)$")]
+    format: Option<String>,
+    #[schema(max_length = 500, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
+    source: Option<String>,
+}
+
 /// What became of a notification that was handed in.
 #[derive(ToSchema)]
 pub(super) struct Taken {
@@ -80,6 +137,11 @@ pub(super) struct Notification {
     fan_out: Option<u32>,
     #[schema(required)]
     expires: Option<String>,
+    /// W3C trace context of its producer.
+    #[schema(required)]
+    traceparent: Option<String>,
+    #[schema(required)]
+    tracestate: Option<String>,
 }
 
 /// A page of notifications.

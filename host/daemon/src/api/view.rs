@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use postrider_core::{Attempt, Notification};
+use postrider_core::{Attempt, Notification, TraceContext};
 use postrider_queue::{DeliveryRecord, NotificationRecord};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ pub fn notification(record: &NotificationRecord) -> Map<String, Value> {
         ("pruned", json!(record.pruned)),
         ("fan_out", json!(record.deliveries)),
         ("expires", json!(record.expires)),
+        ("traceparent", json!(n.trace.as_ref().map(TraceContext::parent))),
+        ("tracestate", json!(n.trace.as_ref().and_then(TraceContext::state))),
     ];
     fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }

@@ -115,7 +115,7 @@ async fn run(
         () = lost.cancelled() => {
             shared.options.signals.lease_lost(&lease.destination, Lost::Sending);
             tracing::warn!(
-                delivery.id = %lease.key.id, destination = lease.destination,
+                delivery.id = %lease.key.id, destination.name = lease.destination,
                 "the lease was lost while sending; the attempt is abandoned"
             );
             return;
@@ -179,13 +179,13 @@ fn say(lease: &Lease, outcome: &Outcome, settlement: &Settlement) {
     let (outcome, reason) = (outcome.label(), outcome.reason());
     match settlement {
         Settlement::Delivered | Settlement::Released => {
-            tracing::debug!(delivery.id = %id, notification.id = %notification, destination, attempt, "delivered");
+            tracing::debug!(delivery.id = %id, notification.id = %notification, destination.name = destination, attempt.number = attempt, "delivered");
         }
         Settlement::Retry { delay, .. } => {
-            tracing::info!(delivery.id = %id, notification.id = %notification, destination, attempt, outcome, reason, ?delay, "will be tried again");
+            tracing::info!(delivery.id = %id, notification.id = %notification, destination.name = destination, attempt.number = attempt, attempt.outcome = outcome, attempt.reason = reason, delivery.delay = ?delay, "will be tried again");
         }
         Settlement::Dead { cause } => {
-            tracing::warn!(delivery.id = %id, notification.id = %notification, destination, attempt, outcome, reason, cause = cause.name(), "gave up");
+            tracing::warn!(delivery.id = %id, notification.id = %notification, destination.name = destination, attempt.number = attempt, attempt.outcome = outcome, attempt.reason = reason, delivery.cause = cause.name(), "gave up");
         }
     }
 }

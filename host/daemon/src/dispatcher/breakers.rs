@@ -190,7 +190,12 @@ async fn write(shared: &Shared, word: &Word) -> Result<(), QueueError> {
             if shared.queue.trip(trip).await? {
                 let (destination, reason) = (&trip.destination, &trip.reason);
                 let state = if trip.gone { BreakerState::Gone } else { BreakerState::Open };
-                tracing::warn!(destination, reason, state = state.name(), "left alone");
+                tracing::warn!(
+                    destination.name = destination,
+                    breaker.reason = reason,
+                    breaker.state = state.name(),
+                    "left alone"
+                );
                 shared.options.signals.tell(opened(destination, reason, state));
             }
             shared.breakers.written(&trip.destination);
@@ -221,11 +226,16 @@ fn opened(destination: &str, reason: &str, state: BreakerState) -> Event {
 fn say(turn: &BreakerTurn) {
     let BreakerTurn { destination, reason, .. } = turn;
     match turn.turn {
-        Turn::Close => tracing::info!(destination, "works again"),
-        Turn::Gone => tracing::warn!(destination, reason, state = "gone", "left alone"),
+        Turn::Close => tracing::info!(destination.name = destination, "works again"),
+        Turn::Gone => tracing::warn!(
+            destination.name = destination,
+            breaker.reason = reason,
+            breaker.state = "gone",
+            "left alone"
+        ),
         Turn::Wait { state, batch, wait, failed } => {
             let state = state.name();
-            tracing::info!(destination, reason, state, batch, ?wait, failed, "was tried");
+            tracing::info!(destination.name = destination, breaker.reason = reason, breaker.state = state, breaker.batch = batch, breaker.wait = ?wait, breaker.failed = failed, "was tried");
         }
     }
 }

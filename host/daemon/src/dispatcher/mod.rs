@@ -260,7 +260,7 @@ impl Dispatcher {
                 turned.abort();
                 let leases = self.shared.held.len();
                 tracing::error!(
-                    leases,
+                    queue.leases = leases,
                     "settlements could not be written in time; their leases will expire"
                 );
             }
@@ -394,7 +394,7 @@ impl Dispatcher {
             if let Err(reason) = &arrived.notification {
                 tracing::warn!(
                     notification.row = arrived.row,
-                    reason,
+                    notification.problem = reason,
                     "a notification that was inserted by SQL is malformed; set aside"
                 );
             }
@@ -413,7 +413,7 @@ impl Dispatcher {
         self.shared.options.signals.buried(buried);
         if buried > 0 {
             tracing::warn!(
-                deliveries = buried,
+                queue.orphans = buried,
                 "deliveries died: their destination's file is gone"
             );
         }
@@ -552,12 +552,12 @@ impl Dispatcher {
         let attempts = &self.shared.attempts;
         attempts.close();
         if !attempts.is_empty() {
-            tracing::info!(attempts = attempts.len(), grace = ?self.shared.options.grace, "stopping: waiting for running attempts");
+            tracing::info!(stop.attempts = attempts.len(), stop.grace = ?self.shared.options.grace, "stopping: waiting for running attempts");
         }
         let grace = self.shared.options.grace;
         if timeout(grace, attempts.wait()).await.is_err() {
             tracing::warn!(
-                attempts = attempts.len(),
+                stop.attempts = attempts.len(),
                 "the grace period is over; handing the rest back"
             );
             self.shared.hand_back.cancel();

@@ -67,7 +67,7 @@ impl Trouble {
         let Some(since) = state.since.take() else { return };
         if std::mem::take(&mut state.said) {
             drop(state);
-            tracing::info!(waited = ?since.elapsed(), "the queue can be used again; everything goes on");
+            tracing::info!(queue.waited = ?since.elapsed(), "the queue can be used again; everything goes on");
         }
     }
 

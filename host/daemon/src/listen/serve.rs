@@ -87,7 +87,7 @@ impl Server {
                 }
                 (Err(error), _permit) if is_the_clients(&error) => {}
                 (Err(error), _permit) => {
-                    tracing::warn!(%error, listener = bound.url, "a connection could not be taken");
+                    tracing::warn!(%error, listener.url = bound.url, "a connection could not be taken");
                     sleep(TAKE_AGAIN).await;
                 }
             }

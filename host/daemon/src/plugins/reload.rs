@@ -356,7 +356,7 @@ impl Reloader {
 
     fn keep(&self, plugin: &Plugin, content: &Bytes) {
         if let Err(error) = self.modules.keep(plugin.hash(), content) {
-            tracing::warn!(%error, plugin = plugin.name(), "the module could not be kept for a restart");
+            tracing::warn!(%error, plugin.name = plugin.name(), "the module could not be kept for a restart");
         }
     }
 
@@ -682,7 +682,7 @@ impl Reloader {
             change.say();
         }
         if new.ready().next().is_none() {
-            tracing::warn!(directory = %self.directory.display(), "no destination is ready; waiting for modules in the plugins directory");
+            tracing::warn!(file.path = %self.directory.display(), "no destination is ready; waiting for modules in the plugins directory");
         }
         let resumed = resuming::resume_changed(&*self.queue, (old, &new), &self.memory.kept).await;
         if let Err(error) = resumed {

@@ -22,7 +22,7 @@ pub(super) async fn resume_changed(
     for blocked in queue.blocked().await? {
         let name = &*blocked.destination;
         if blocked.breaker.is_some() && changed.contains(&name) && queue.resume(name).await? {
-            tracing::info!(destination = name, "changed; its breaker is closed");
+            tracing::info!(destination.name = name, "changed; its breaker is closed");
         }
     }
     Ok(())

@@ -37,7 +37,7 @@ impl Watcher {
             watcher.watch(directory, RecursiveMode::NonRecursive).map(|()| watcher)
         });
         if let Err(error) = &events {
-            tracing::warn!(%error, directory = %directory.display(), "the plugins directory cannot be watched; it is read every {RESCAN:?}");
+            tracing::warn!(%error, file.path = %directory.display(), "the plugins directory cannot be watched; it is read every {RESCAN:?}");
         }
         Self { hints, _events: events.ok() }
     }

@@ -21,6 +21,8 @@ pub const PREFIX: &str = "postrider";
 const ATTEMPTS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Of a statement, in seconds.
+/// Of a request of the API, in seconds: a commit of its own takes milliseconds.
+const REQUESTS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 const STATEMENTS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 /// Of reading and compiling a module, in seconds: from the cache, to what the compiler's limit allows.
 const LOADS: &[f64] = &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0];
@@ -59,6 +61,8 @@ pub struct Metrics {
     memory: HistogramVec,
     compute: CounterVec,
     lines_dropped: IntCounterVec,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
     pub(super) notices: IntCounterVec,
     pub(super) gauges: Gauges,
 }
@@ -76,6 +80,10 @@ pub(super) struct Gauges {
     pub(super) deliveries: IntGaugeVec,
     pub(super) arrived: IntGauge,
     pub(super) oldest_due: Gauge,
+    pub(super) depth: IntGaugeVec,
+    pub(super) depth_oldest: GaugeVec,
+    pub(super) breaker: IntGaugeVec,
+    pub(super) paused: IntGaugeVec,
     pub(super) database: IntGaugeVec,
     pub(super) hosts: IntGaugeVec,
 }
@@ -179,6 +187,17 @@ impl Metrics {
                 "Log lines of guests that did not fit into limits.log.",
                 &["destination"],
             )?,
+            requests: make.counters(
+                "http_requests_total",
+                "Requests of the API, by the class of the answer's status.",
+                &["route", "method", "class"],
+            )?,
+            request_duration: make.histograms(
+                "http_request_duration_seconds",
+                "Time until the answer of the API begins.",
+                REQUESTS,
+                &["route", "method"],
+            )?,
             notices: make.counters(
                 "notices_total",
                 "Notifications of postrider's own, by what became of them.",
@@ -201,6 +220,12 @@ impl Metrics {
             Enqueued::Conflict { .. } => "conflict",
         };
         self.notifications.with_label_values(&["api", result]).inc();
+    }
+
+    pub(super) fn answered(&self, route: &str, method: &str, class: &str, took: Duration) {
+        self.requests.with_label_values(&[route, method, class]).inc();
+        let durations = &self.request_duration;
+        durations.with_label_values(&[route, method]).observe(took.as_secs_f64());
     }
 
     pub(super) fn arrived(&self, destinations: Option<usize>) {
@@ -338,6 +363,26 @@ impl Gauges {
             oldest_due: make.float_gauge(
                 "queue_oldest_due_seconds",
                 "How long the delivery that has waited longest is overdue; 0 when none is due.",
+            )?,
+            depth: make.gauges(
+                "queue_depth",
+                "Live deliveries of each destination; beyond its share of 100000, a lower bound.",
+                &["destination"],
+            )?,
+            depth_oldest: make.float_gauges(
+                "queue_depth_oldest_due_seconds",
+                "How long the delivery of a destination that has waited longest is overdue; 0 when none is due.",
+                &["destination"],
+            )?,
+            breaker: make.gauges(
+                "destination_breaker",
+                "1 for the state that a destination's breaker is in, 0 for the others.",
+                &["destination", "state"],
+            )?,
+            paused: make.gauges(
+                "destination_paused",
+                "Whether somebody has paused the destination.",
+                &["destination"],
             )?,
             database: make.gauges(
                 "database_bytes",

@@ -1,7 +1,9 @@
 //! What the daemon tells of itself: numbers, whether it is well, and notifications of its own.
 //!
+//! - [`depth`]: how much waits for each destination.
 //! - [`metrics`]: every metric, by name, and the events that move it.
 //! - [`notices`]: notifications of postrider's own.
+//! - [`requests`]: requests of the API, counted.
 //! - [`scrape`]: `GET /metrics`.
 //! - [`pulse`]: when each loop last went round, and which is late.
 //! - [`probes`]: `GET /livez` and `GET /readyz`.
@@ -9,10 +11,12 @@
 //!
 //! Everything else calls one method of [`Signals`] where something happens. None of them waits or fails.
 
+pub mod depth;
 pub mod metrics;
 pub mod notices;
 pub mod probes;
 pub mod pulse;
+pub mod requests;
 pub mod scrape;
 #[cfg(test)]
 mod tests;
@@ -38,6 +42,7 @@ struct Inner {
     metrics: Metrics,
     pulse: Pulse,
     scrapes: scrape::Scrapes,
+    depths: depth::Depths,
     events: Events,
 }
 
@@ -60,6 +65,7 @@ impl Signals {
             metrics,
             pulse: Pulse::new(),
             scrapes: scrape::Scrapes::default(),
+            depths: depth::Depths::default(),
             events: Events::default(),
         })))
     }

@@ -21,13 +21,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use postrider_core::notification::OWN_TYPES;
+
 use super::Signals;
 use crate::dispatcher::Waker;
 use crate::registry::{Registry, SharedRegistry};
 use desk::{Desk, Notice};
 
-/// Types of our own begin with it.
-const OWN: &str = "postrider.";
 /// Events that may wait to be told; of more the rest is counted as dropped.
 const WAITING: usize = 1_024;
 
@@ -113,7 +113,7 @@ impl About {
     /// Of a notice's own death nothing is kept.
     pub fn of(lease: &Lease, settle: &Settle) -> Self {
         let died = match &settle.settlement {
-            Settlement::Dead { cause } if !lease.notification.kind.starts_with(OWN) => {
+            Settlement::Dead { cause } if !lease.notification.kind.starts_with(OWN_TYPES) => {
                 Some(Box::new(Died {
                     delivery: lease.key.id,
                     notification: lease.notification.id,
@@ -194,7 +194,7 @@ impl Signals {
                         count(counted, kind, "merged", merged);
                     }
                     Err(error) => {
-                        tracing::debug!(%error, notification.kind = kind.name(), "a notice waits for the queue");
+                        tracing::debug!(%error, notification.type = kind.name(), "a notice waits for the queue");
                         desk.again(notice);
                     }
                 }
@@ -209,7 +209,7 @@ impl Teller {
         let now = (self.now)();
         let draft = self.draft(notice, now);
         let idempotency_key = draft.idempotency_key.clone();
-        let notification = match draft.accept(NotificationId((self.new_id)()), now) {
+        let notification = match draft.accept_own(NotificationId((self.new_id)()), now) {
             Ok(notification) => notification,
             Err(error) => {
                 tracing::error!(%error, "a notice of postrider's own is malformed");
@@ -252,6 +252,7 @@ impl Teller {
             content_type: String::new(),
             content: content.to_string().into(),
             idempotency_key: self.key(event, now),
+            trace: None,
         }
     }
 

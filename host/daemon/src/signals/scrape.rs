@@ -5,19 +5,19 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use postrider_core::BreakerState;
 use postrider_queue::{QueueError, Stats};
 use prometheus::{Encoder as _, TextEncoder};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::depth::{FRESH, Standing};
 use super::metrics::Gauges;
 use super::{Inner, Signals};
 use crate::api::Api;
 use crate::api::problem::Problem;
 use crate::registry::{Registry, Status};
 
-/// Several scrapers within this time share one look at the queue.
-const FRESH: Duration = Duration::from_secs(5);
 /// A scraper gives up after ten seconds, and wants the other numbers most when the queue is slow.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -38,7 +38,7 @@ pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
 
 impl Signals {
     pub(super) async fn exposition(&self, api: &Api) -> Result<String, prometheus::Error> {
-        let Inner { metrics, pulse, scrapes, events: _ } = &*self.0;
+        let Inner { metrics, pulse, scrapes, depths: _, events: _ } = &*self.0;
         let mut asked = scrapes.0.lock().await;
         let gauges = &metrics.gauges;
         if asked.is_none_or(|at| at.elapsed() >= FRESH) {
@@ -70,14 +70,17 @@ impl Gauges {
         let asking = async {
             let stats = api.queue.stats().await?;
             let hosts = api.queue.hosts().await?;
-            Ok::<_, QueueError>((stats, hosts))
+            let registry = api.registry.load();
+            let standings = api.signals.standings(&*api.queue, &registry).await?;
+            Ok::<_, QueueError>((stats, hosts, standings))
         };
-        let Ok(Ok((stats, hosts))) = timeout(PATIENCE, asking).await else {
+        let Ok(Ok((stats, hosts, standings))) = timeout(PATIENCE, asking).await else {
             self.queue_up.set(0);
             return;
         };
         self.queue_up.set(1);
         self.note(&stats);
+        self.stand(&standings);
         let live = hosts.iter().filter(|host| host.live).count();
         self.hosts.with_label_values(&["live"]).set(number(live as u64));
         self.hosts.with_label_values(&["silent"]).set(number((hosts.len() - live) as u64));
@@ -95,6 +98,25 @@ impl Gauges {
         for (part, bytes) in parts {
             if let Some(bytes) = bytes {
                 self.database.with_label_values(&[part]).set(number(bytes));
+            }
+        }
+    }
+
+    /// Those that are gone are forgotten.
+    fn stand(&self, standings: &[Standing]) {
+        for gauges in [&self.depth, &self.breaker, &self.paused] {
+            gauges.reset();
+        }
+        self.depth_oldest.reset();
+        for Standing { depth, breaker, paused } in standings {
+            let name = &*depth.destination;
+            self.depth.with_label_values(&[name]).set(number(depth.live.count));
+            let oldest = depth.oldest_due.unwrap_or_default().as_secs_f64();
+            self.depth_oldest.with_label_values(&[name]).set(oldest);
+            self.paused.with_label_values(&[name]).set((*paused).into());
+            let state = breaker.map_or("closed", BreakerState::name);
+            for known in ["closed"].into_iter().chain(BreakerState::ALL.map(BreakerState::name)) {
+                self.breaker.with_label_values(&[name, known]).set((known == state).into());
             }
         }
     }

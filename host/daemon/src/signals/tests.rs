@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use postrider_core::settle::{Cause, Standing};
 use postrider_core::{DeliveryId, Draft, HostId, LeaseKey, NotificationId};
-use postrider_queue::{MemoryQueue, Settle};
+use postrider_queue::{MemoryQueue, Settle, Trip};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -101,6 +101,7 @@ async fn everything() -> String {
         let kind = notices::Kind::DestinationOpen;
         signals.tell(notices::Event { kind, subject, message, detail: json!({}) });
     }
+    signals.0.metrics.answered("/v1/notify", "POST", "2xx", Duration::from_millis(7));
     signals.lease_lost("hook", Lost::Sending);
     signals.buried(3);
     signals.module_loaded(true, Duration::from_secs(1));
@@ -111,6 +112,13 @@ async fn everything() -> String {
     signals.reloaded(&Registry::default(), &registry);
     let api = api(&signals);
     api.registry.store(Arc::new(registry));
+    let trip = Trip {
+        destination: "mail".into(),
+        gone: true,
+        reason: String::new(),
+        wait: Duration::ZERO,
+    };
+    api.queue.trip(&trip).await.unwrap();
     signals.exposition(&api).await.unwrap()
 }
 
@@ -148,6 +156,12 @@ async fn what_happens_is_counted() {
         r#"postrider_destinations{state="parked"} 1"#,
         r#"postrider_reloads_total{result="changed"} 1"#,
         "postrider_queue_up 1",
+        r#"postrider_queue_depth{destination="mail"} 0"#,
+        r#"postrider_destination_breaker{destination="mail",state="gone"} 1"#,
+        r#"postrider_destination_breaker{destination="mail",state="closed"} 0"#,
+        r#"postrider_destination_paused{destination="mail"} 0"#,
+        r#"postrider_http_requests_total{class="2xx",method="POST",route="/v1/notify"} 1"#,
+        r#"postrider_http_request_duration_seconds_bucket{method="POST",route="/v1/notify",le="0.01"} 1"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

@@ -27,6 +27,7 @@ pub(crate) fn item(destination: &str) -> Enqueue {
             content_type: "application/json".to_owned(),
             content: Bytes::from(format!("{{\"text\":\"{}\"}}", "x".repeat(240))),
             time: Timestamp::now(),
+            trace: None,
         },
         idempotency_key: None,
         schedule: postrider_core::Schedule::default(),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postrider_core::settle::{Cause, Settlement};
 use postrider_core::{
-    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule,
+    Attempt, DeliveryId, HostId, LeaseKey, Notification, NotificationId, Schedule, TraceContext,
 };
 use uuid::Uuid;
 
@@ -233,6 +233,7 @@ macro_rules! conformance {
             rows_are_counted_by_state
             the_oldest_due_is_the_one_that_waits_longest
             size_counts_up_to_any_bound
+            depths_tell_what_waits_for_each_destination
         }
     };
     ($make:ident, $module:ident: $($claim:ident)*) => {
@@ -342,6 +343,10 @@ pub(crate) fn notification() -> Notification {
         content_type: "application/json".into(),
         content: Bytes::from_static(br#"{"summary":"disk \"full\""}"#),
         time: EPOCH,
+        trace: TraceContext::parse(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            Some("vendor=1"),
+        ),
     }
 }
 

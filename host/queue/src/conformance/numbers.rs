@@ -44,6 +44,28 @@ pub(crate) async fn the_oldest_due_is_the_one_that_waits_longest(stage: &Stage) 
     assert_eq!(oldest().await, Some(2 * MINUTE));
 }
 
+pub(crate) async fn depths_tell_what_waits_for_each_destination(stage: &Stage) {
+    let names = ["slack", "email", "nobody"].map(str::to_owned);
+    let depths = async || {
+        let depths = stage.queue.depths(&names).await.unwrap();
+        let named: Vec<&str> = depths.iter().map(|depth| &*depth.destination).collect();
+        assert_eq!(named, ["slack", "email", "nobody"]);
+        depths.into_iter().map(|depth| (depth.live, depth.oldest_due)).collect::<Vec<_>>()
+    };
+    for destinations in [&["slack", "email"][..], &["slack"]] {
+        stage.enqueue(destinations).await;
+    }
+    let now = Some(Duration::ZERO);
+    assert_eq!(depths().await, [(exact(2), now), (exact(1), now), (exact(0), None)]);
+    let lease = stage.claim_one("email").await;
+    assert_eq!(depths().await[1], (exact(1), None), "what is leased is not due");
+    stage.settle(settle(lease.key, retry(MINUTE))).await;
+    stage.advance(3 * MINUTE);
+    let late = [(exact(2), Some(3 * MINUTE)), (exact(1), Some(2 * MINUTE)), (exact(0), None)];
+    assert_eq!(depths().await, late);
+    assert_eq!(stage.queue.depths(&[]).await.unwrap(), []);
+}
+
 pub(crate) async fn size_counts_up_to_any_bound(stage: &Stage) {
     let many: Vec<Enqueue> = (0..12).map(|_| item(&["slack"])).collect();
     stage.queue.enqueue(many).await.unwrap();

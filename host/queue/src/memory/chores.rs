@@ -5,7 +5,7 @@ use postrider_core::{HostId, Retention};
 
 use super::{FanOut, State, StoredDelivery, StoredHost, StoredNotification, Tables};
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk, Pruned};
-use crate::{DeliveryId, QueueError};
+use crate::{DeliveryId, Depth, QueueError};
 use crate::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord, Rows, Stats, content_gone, millis};
 
 impl Tables {
@@ -138,6 +138,16 @@ impl Tables {
     pub(super) fn is_listed(&self, name: &str) -> bool {
         let mut live = self.hosts.values().filter(|host| self.is_live(host));
         live.any(|host| host.told.destinations.iter().any(|listed| listed == name))
+    }
+
+    pub(super) fn depth(&self, destination: &str) -> Depth {
+        let live = || self.live().filter(|(_, delivery)| delivery.destination == destination);
+        let due = live().map(|(_, delivery)| delivery.due).filter(|due| *due <= self.now);
+        Depth {
+            destination: destination.to_owned(),
+            live: Rows::exact(live().count() as u64),
+            oldest_due: due.min().map(|due| millis::duration(self.now - due)),
+        }
     }
 
     pub(super) fn stats(&self) -> Stats {

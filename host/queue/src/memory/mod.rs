@@ -25,8 +25,8 @@ use postrider_core::{
 use tokio::time::Instant;
 
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationFilter,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued,
+    Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationFilter,
     NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats,
     Sweep, TrialClaim, Tried, Trip, millis,
 };
@@ -379,6 +379,11 @@ impl Queue for MemoryQueue {
 
     async fn stats(&self) -> Result<Stats, QueueError> {
         Ok(self.open()?.stats())
+    }
+
+    async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError> {
+        let tables = self.open()?;
+        Ok(destinations.iter().map(|name| tables.depth(name)).collect())
     }
 
     async fn notification(

@@ -15,8 +15,8 @@ use super::{
 use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
 use crate::{
-    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused, Pruned,
-    QueueError, Retention, Rows, Sizes, Stats, content_gone, millis,
+    COUNTED, Depth, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused,
+    Pruned, QueueError, Retention, Rows, Sizes, Stats, content_gone, depth, millis,
 };
 
 impl PostgresQueue {
@@ -112,6 +112,24 @@ impl PostgresQueue {
 
     pub(super) async fn held(&self) -> Result<Vec<Hold>, QueueError> {
         self.rows(|| sqlx::query(sql::HOLDS).fetch_all(&self.pool), hold).await
+    }
+
+    pub(super) async fn waiting_for(
+        &self,
+        destinations: &[String],
+    ) -> Result<Vec<Depth>, QueueError> {
+        let share = depth::share(destinations.len());
+        let bound = i64::try_from(share).unwrap_or(i64::MAX);
+        let depths =
+            || sqlx::query(sql::DEPTHS).bind(destinations).bind(bound).fetch_all(&self.pool);
+        let depth = |row: &PgRow| {
+            Ok(Depth {
+                destination: row.try_get("destination")?,
+                live: Rows::counted(count(row, "live")?, share, None),
+                oldest_due: age(row, "overdue")?,
+            })
+        };
+        self.rows(depths, depth).await
     }
 
     pub(super) async fn numbers(&self) -> Result<Stats, QueueError> {

@@ -178,6 +178,18 @@ pub(super) const STATS: &str = "WITH RECURSIVE names (name) AS ( \
            AND d.lane = 1 ORDER BY d.due LIMIT 1)) l WHERE l.due <= now()) AS overdue, \
      pg_database_size(current_database()) AS total";
 
+/// $1: names, $2: how far each is counted. The order makes it walk the index, whatever the statistics say.
+pub(super) const DEPTHS: &str = "SELECT x.destination, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = x.destination ORDER BY d.lane, d.due, d.id LIMIT $2) c) AS live, \
+     (SELECT (extract(epoch FROM now() - min(l.due)) * 1000)::bigint FROM ( \
+       (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = x.destination \
+         AND d.lane = 0 ORDER BY d.due LIMIT 1) \
+       UNION ALL \
+       (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = x.destination \
+         AND d.lane = 1 ORDER BY d.due LIMIT 1)) l WHERE l.due <= now()) AS overdue \
+     FROM unnest($1::text[]) WITH ORDINALITY AS x(destination, place) ORDER BY x.place";
+
 /// All of them, for the test that prepares each.
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
@@ -196,4 +208,5 @@ pub(super) const ALL: &[&str] = &[
     PAUSE,
     HOLDS,
     STATS,
+    DEPTHS,
 ];

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use postrider_core::{NotificationId, Schedule};
+use postrider_core::{NotificationId, Schedule, TraceContext};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
@@ -44,6 +44,8 @@ struct Columns<'a> {
     digests: Vec<Option<Vec<u8>>>,
     times: Vec<Moment>,
     deliveries: Vec<i32>,
+    parents: Vec<Option<&'a str>>,
+    states: Vec<Option<&'a str>>,
     expires: Vec<Option<i64>>,
     delivered_ids: Vec<Uuid>,
     destinations: Vec<&'a str>,
@@ -99,6 +101,8 @@ impl PostgresQueue {
                 .bind(&c.digests)
                 .bind(&c.times)
                 .bind(&c.deliveries)
+                .bind(&c.parents)
+                .bind(&c.states)
                 .bind(&c.delivered_ids)
                 .bind(&c.destinations);
             let store = match c.scheduled {
@@ -267,6 +271,8 @@ impl<'a> Columns<'a> {
         self.digests.push(key.map(|_| digest(n).to_vec()));
         self.times.push(Moment::from_millis(n.time.as_millisecond()));
         self.deliveries.push(i32::try_from(targets.len()).unwrap_or(i32::MAX));
+        self.parents.push(n.trace.as_ref().map(TraceContext::parent));
+        self.states.push(n.trace.as_ref().and_then(TraceContext::state));
         self.expires.push(item.schedule.expires_after.map(super::milliseconds));
         self.scheduled |= item.schedule != Schedule::default();
         for target in targets {

@@ -91,7 +91,7 @@ impl PostgresQueue {
             promote.execute(&self.pool)
         };
         if let Err(error) = self.call(LONG_PATIENCE, Again::Yes, promote).await {
-            tracing::debug!(error = %error, "a key's next delivery waits for the next sweep");
+            tracing::debug!(%error, "a key's next delivery waits for the next sweep");
             *self.search.next() = None;
         }
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use postrider_core::settle::Standing;
 use postrider_core::{
     Attempt, DeliveryId, DeliveryState, Draft, HostId, LeaseKey, Notification, NotificationId,
+    TraceContext,
 };
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -42,8 +43,16 @@ fn notification(row: &PgRow) -> Result<(Notification, Option<String>)> {
         content_type: row.try_get("content_type")?,
         content: Bytes::new(),
         time: moment(row, "created_at")?,
+        trace: trace(row)?,
     };
     Ok((notification, problem))
+}
+
+/// None where it is no trace: no notification is lost for that.
+fn trace(row: &PgRow) -> Result<Option<TraceContext>> {
+    let parent: Option<&str> = row.try_get("traceparent")?;
+    let state = row.try_get("tracestate")?;
+    Ok(parent.and_then(|parent| TraceContext::parse(parent, state)))
 }
 
 fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
@@ -80,6 +89,7 @@ fn accept(given: Notification, idempotency_key: Option<String>) -> Result<Notifi
         content_type: given.content_type,
         content: given.content,
         idempotency_key,
+        trace: given.trace,
     };
     draft.accept(id, time).map_err(|invalid| invalid.to_string())
 }

@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_access.sql"),
     include_str!("migrations/0006_pause.sql"),
     include_str!("migrations/0007_versions.sql"),
+    include_str!("migrations/0008_trace.sql"),
     include_str!("migrations/0009_rates.sql"),
 ];
 /// How often a migration may meet another host's, or give way to those who use a table.

@@ -16,7 +16,8 @@ macro_rules! held {
 
 macro_rules! notification {
     () => {
-        "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at"
+        "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at, \
+         n.traceparent, n.tracestate"
     };
 }
 
@@ -54,26 +55,28 @@ macro_rules! delivery_record {
 
 // ---- enqueue -------------------------------------------------------------------------------------------------
 
-/// $1 to $12: a column of the notifications each, $13 and $14: the deliveries' notifications and destinations.
+/// $1 to $14: a column of the notifications each, $15 and $16: the deliveries' notifications and destinations.
 /// Answers the ids that were not there before, by id or by key.
 macro_rules! store {
     ($column:literal, $value:literal, $expiries:literal, $deliver:literal) => {
         concat!(
             "WITH stored AS ( \
      INSERT INTO notifications (id, type, source, subject, labels, content_type, content, \
-       content_bytes, idempotency_key, digest, created_at, fanned_out_at, deliveries",
+       content_bytes, idempotency_key, digest, created_at, fanned_out_at, deliveries, \
+       traceparent, tracestate",
             $column,
             ") \
      SELECT x.id, x.type, x.source, x.subject, x.labels, x.content_type, x.content, x.bytes, \
-       x.key, x.digest, x.time, now(), x.deliveries",
+       x.key, x.digest, x.time, now(), x.deliveries, x.traceparent, x.tracestate",
             $value,
             " \
      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
-       $7::text[], $8::bytea[], $9::text[], $10::bytea[], $11::timestamptz[], $12::int[], ",
+       $7::text[], $8::bytea[], $9::text[], $10::bytea[], $11::timestamptz[], $12::int[], \
+       $13::text[], $14::text[], ",
             $expiries,
             "::bigint[]) \
        WITH ORDINALITY AS x(id, type, source, subject, labels, content_type, content, bytes, key, \
-       digest, time, deliveries, expires, place) \
+       digest, time, deliveries, traceparent, tracestate, expires, place) \
      ORDER BY x.place ON CONFLICT DO NOTHING RETURNING seq, id), \
      made AS ( ",
             $deliver,
@@ -89,20 +92,20 @@ pub(super) const STORE: &str = store!(
     "NULL",
     "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT s.seq, y.destination, now(), now(), now() \
-     FROM unnest($13::uuid[], $14::text[]) WITH ORDINALITY AS y(id, destination, place)"
+     FROM unnest($15::uuid[], $16::text[]) WITH ORDINALITY AS y(id, destination, place)"
 );
-/// $15: the notifications' expiries, $16 to $18: the deliveries' delays, expiries and keys; milliseconds from now.
+/// $17: the notifications' expiries, $18 to $20: the deliveries' delays, expiries and keys; milliseconds from now.
 pub(super) const STORE_SCHEDULED: &str = store!(
     ", expires",
     ", now() + x.expires * interval '1 millisecond'",
-    "$15",
+    "$17",
     "INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
        waiting) \
      SELECT s.seq, y.destination, CASE WHEN y.key IS NULL \
        THEN now() + y.delay * interval '1 millisecond' ELSE 'infinity' END, now(), \
        now() + y.delay * interval '1 millisecond', now() + y.expires * interval '1 millisecond', \
        y.key, y.key IS NOT NULL \
-     FROM unnest($13::uuid[], $14::text[], $16::bigint[], $17::bigint[], $18::text[]) \
+     FROM unnest($15::uuid[], $16::text[], $18::bigint[], $19::bigint[], $20::text[]) \
        WITH ORDINALITY AS y(id, destination, delay, expires, key, place)"
 );
 
@@ -148,10 +151,11 @@ pub(super) const FAN_OUT: &str = "WITH done AS ( \
      JOIN done f ON f.seq = y.seq ORDER BY y.place ON CONFLICT DO NOTHING RETURNING 1) \
      SELECT count(*) FROM made";
 
-/// As a producer does it. $1 to $8: the columns, $9 and $10: milliseconds from now.
+/// As a producer does it. $1 to $8: the columns, $9 and $10: milliseconds from now, $11 and $12: its trace.
 pub(crate) const OUTBOX: &str = "INSERT INTO notifications (type, source, subject, labels, \
-     content_type, content, content_bytes, idempotency_key, deliver_after_ms, expires_after_ms) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING id";
+     content_type, content, content_bytes, idempotency_key, deliver_after_ms, expires_after_ms, \
+     traceparent, tracestate) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING RETURNING id";
 
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ impl SqliteQueue {
         };
         if let Err(source) = synced {
             if let Err(error) = std::fs::remove_file(to) {
-                tracing::warn!(%error, path = %to.display(), "the rest of a failed copy stays");
+                tracing::warn!(%error, file.path = %to.display(), "the rest of a failed copy stays");
             }
             return Err(refused(source));
         }

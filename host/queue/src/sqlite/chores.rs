@@ -10,8 +10,8 @@ use super::{breakers_sql, chores_sql as sql, json};
 use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
 use crate::{
-    COUNTED, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused, Pruned,
-    Retention, Rows, Sizes, Stats, millis,
+    COUNTED, Depth, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused,
+    Pruned, Retention, Rows, Sizes, Stats, millis,
 };
 
 /// What the writer is asked for.
@@ -162,6 +162,15 @@ pub(super) fn host(row: &SqliteRow, now: i64) -> Result<HostRecord, sqlx::Error>
         started: millis::timestamp(row.try_get("started")?),
         seen: millis::timestamp(seen),
         live: seen > silent(now),
+    })
+}
+
+pub(super) fn depth(row: &SqliteRow, share: u64) -> Result<Depth, sqlx::Error> {
+    let overdue: Option<i64> = row.try_get("overdue")?;
+    Ok(Depth {
+        destination: row.try_get("destination")?,
+        live: Rows::counted(count(row, "live")?, share, None),
+        oldest_due: overdue.map(millis::duration),
     })
 }
 

@@ -120,6 +120,19 @@ pub(super) const STATS: &str = "WITH RECURSIVE names (name) AS ( \
          AND d.lane = 1 ORDER BY d.due LIMIT 1) FROM names WHERE name IS NOT NULL) \
      WHERE due <= ?3) AS overdue";
 
+/// ?1: names, ?2: now, ?3: how far each is counted. By their place in ?1.
+pub(super) const DEPTHS: &str = "SELECT x.value AS destination, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = x.value LIMIT ?3)) AS live, \
+     (SELECT ?2 - min(l.due) FROM ( \
+       SELECT (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
+         AND d.lane = 0 ORDER BY d.due LIMIT 1) AS due \
+       UNION ALL \
+       SELECT (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
+         AND d.lane = 1 ORDER BY d.due LIMIT 1)) AS l \
+     WHERE l.due <= ?2) AS overdue \
+     FROM json_each(?1) AS x ORDER BY x.key";
+
 pub(super) const PAGES: &str = "SELECT page_count * page_size AS total, freelist_count * page_size AS free \
      FROM pragma_page_count, pragma_page_size, pragma_freelist_count";
 
@@ -145,6 +158,7 @@ pub(super) const ALL: &[&str] = &[
     PAUSE,
     HOLDS,
     STATS,
+    DEPTHS,
     PAGES,
     BACKUP,
 ];

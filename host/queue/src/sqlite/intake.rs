@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use postrider_core::{Notification, NotificationId, Schedule};
+use postrider_core::{Notification, NotificationId, Schedule, TraceContext};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -31,6 +31,10 @@ struct Stored<'a> {
     time: i64,
     deliveries: usize,
     expires: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
 }
 
 /// A row and where it goes, as [`sql::DELIVER`] takes it.
@@ -276,6 +280,8 @@ impl Known {
             time: notification.time.as_millisecond(),
             deliveries: self.deliveries as usize,
             expires: item.schedule.expires_after.map(|after| now + millis::of(after)),
+            traceparent: notification.trace.as_ref().map(TraceContext::parent),
+            tracestate: notification.trace.as_ref().and_then(TraceContext::state),
         }
     }
 }

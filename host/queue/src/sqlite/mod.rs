@@ -63,10 +63,10 @@ use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::listing::as_glob;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
-    NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep,
-    TrialClaim, Tried, Trip, content_gone, millis,
+    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued,
+    Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter,
+    NotificationRecord, NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot,
+    StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, content_gone, depth, millis,
 };
 
 /// A queue in an SQLite file.
@@ -209,6 +209,14 @@ impl Queue for SqliteQueue {
         let mut reader = reader.map_err(|error| fault::describe(&error))?;
         let stats = chores::stats(&mut reader, self.clock.now()).await;
         stats.map(|stats| beside::with_log(stats, &self.path)).map_err(|e| fault::describe(&e))
+    }
+
+    async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError> {
+        let names = json(destinations).map_err(|error| fault::describe(&error))?;
+        let share = depth::share(destinations.len());
+        let depths = sqlx::query(chores_sql::DEPTHS).bind(names).bind(self.clock.now());
+        let depths = depths.bind(i64::try_from(share).unwrap_or(i64::MAX));
+        read(depths.fetch_all(&self.readers).await, |row| chores::depth(row, share))
     }
 
     async fn notification(

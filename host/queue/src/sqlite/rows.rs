@@ -7,6 +7,7 @@ use bytes::Bytes;
 use postrider_core::settle::Standing;
 use postrider_core::{
     Attempt, DeliveryId, DeliveryState, Draft, HostId, LeaseKey, Notification, NotificationId,
+    TraceContext,
 };
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -81,7 +82,16 @@ fn notification(row: &SqliteRow) -> Result<Notification, Flaw> {
         content_type: text(row, "content_type")?,
         content: Bytes::new(),
         time: millis::timestamp(row.try_get("created_at")?),
+        trace: trace(row)?,
     })
+}
+
+/// None where it is no trace: no notification is lost for that.
+fn trace(row: &SqliteRow) -> Result<Option<TraceContext>> {
+    let (parent, state): (Option<&[u8]>, Option<&[u8]>) =
+        (row.try_get("traceparent")?, row.try_get("tracestate")?);
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Ok(parent.and_then(text).and_then(|parent| TraceContext::parse(parent, state.and_then(text))))
 }
 
 fn labels(text: &str) -> Result<BTreeMap<String, String>, Flaw> {
@@ -100,6 +110,7 @@ fn remains(row: &SqliteRow) -> Result<Notification> {
         content_type: legible(row, "content_type")?,
         content: Bytes::new(),
         time: millis::timestamp(row.try_get("created_at")?),
+        trace: trace(row)?,
     })
 }
 
@@ -146,6 +157,7 @@ fn accept(row: &SqliteRow) -> Result<Notification, Flaw> {
         content_type: notification.content_type,
         content: notification.content,
         idempotency_key: optional_text(row, "idempotency_key")?,
+        trace: notification.trace,
     };
     draft.accept(id, time).map_err(|invalid| Flaw::Row(invalid.to_string()))
 }

@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_access.sql"),
     include_str!("migrations/0006_pause.sql"),
     include_str!("migrations/0007_versions.sql"),
+    include_str!("migrations/0008_trace.sql"),
 ];
 
 /// Brings the database up to date, or refuses one that a newer postrider made unfit for this one, untouched.

@@ -28,7 +28,8 @@ macro_rules! next_trial {
 
 macro_rules! notification {
     () => {
-        "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at"
+        "n.seq, n.id AS uuid, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at, \
+         n.traceparent, n.tracestate"
     };
 }
 
@@ -89,11 +90,12 @@ pub(super) const KNOWN: &str = concat!(
 /// ?1: notifications that are not [`KNOWN`], ?2: now.
 pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
      content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \
-     deliveries, expires) \
+     deliveries, expires, traceparent, tracestate) \
      SELECT value ->> 'id', value ->> 'type', value ->> 'source', value ->> 'subject', \
      value ->> 'labels', value ->> 'content_type', value ->> 'content', \
      unhex(value ->> 'bytes'), value ->> 'key', unhex(value ->> 'digest'), value ->> 'time', ?2, \
-     value ->> 'deliveries', value ->> 'expires' FROM jsonb_each(?1) RETURNING seq, id";
+     value ->> 'deliveries', value ->> 'expires', value ->> 'traceparent', \
+     value ->> 'tracestate' FROM jsonb_each(?1) RETURNING seq, id";
 
 /// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
 pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
@@ -154,10 +156,11 @@ pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2
      FROM jsonb_each(?1) AS x \
      WHERE seq = x.value ->> 'row' AND fanned_out_at IS NULL";
 
-/// As a producer does it. ?1 to ?8: the columns, ?9 and ?10: milliseconds from now.
+/// As a producer does it. ?1 to ?8: the columns, ?9 and ?10: milliseconds from now, ?11 and ?12: its trace.
 pub(crate) const OUTBOX: &str = "INSERT INTO notifications (type, source, subject, labels, \
-     content_type, content, content_bytes, idempotency_key, deliver_after_ms, expires_after_ms) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING RETURNING id";
+     content_type, content, content_bytes, idempotency_key, deliver_after_ms, expires_after_ms, \
+     traceparent, tracestate) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING RETURNING id";
 
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ impl Writer {
             self.write(round).await;
         }
         if let Err(error) = self.connection.close().await {
-            tracing::warn!(error = %error, "the queue's database did not close cleanly");
+            tracing::warn!(%error, "the queue's database did not close cleanly");
         }
         drop(self.lock);
         if let Some(closed) = closing {
@@ -103,7 +103,7 @@ impl Writer {
         match self.transact(&round).await {
             Ok(answers) => round.answer(answers),
             Err(error) if fault::is_own(&error) && round.requests > 1 => {
-                tracing::warn!(error = %error, "a merged write failed; each runs on its own");
+                tracing::warn!(%error, "a merged write failed; each runs on its own");
                 for single in round.split() {
                     match self.transact(&single).await {
                         Ok(answers) => single.answer(answers),
@@ -132,7 +132,7 @@ impl Writer {
         if done.is_err()
             && let Err(error) = sqlx::query(sql::ROLLBACK).execute(&mut self.connection).await
         {
-            tracing::debug!(error = %error, "SQLite had rolled back by itself");
+            tracing::debug!(%error, "SQLite had rolled back by itself");
         }
         done
     }

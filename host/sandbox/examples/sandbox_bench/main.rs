@@ -74,6 +74,7 @@ fn notification() -> Notification {
         content_type: "application/json".into(),
         content: Bytes::from(format!("\"{}\"", "x".repeat(CONTENT - 2))),
         time: Timestamp::UNIX_EPOCH,
+        trace: None,
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use postrider_core::Draft;
 use postrider_core::notification::{
     MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_SOURCE, MAX_SUBJECT,
@@ -43,7 +43,7 @@ struct Webhook {
 /// Takes the webhook of Alertmanager or Grafana in: one notification for each alert.
 #[utoipa::path(
     post, path = "/v1/alertmanager", tag = "ingest",
-    request_body(content = serde_json::Value, content_type = "application/json", description = "The webhook of Alertmanager or Grafana."),
+    request_body(content = schema::AlertWebhook, content_type = "application/json", description = "The webhook of Alertmanager or Grafana."),
     responses(
         (status = 201, body = schema::Taken, description = "One that is new."),
         (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
@@ -52,6 +52,7 @@ struct Webhook {
 )]
 pub async fn create(
     State(api): State<Api>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let body = read(body, api.max_body).await?;
@@ -61,12 +62,12 @@ pub async fn create(
     })?;
     if webhook.truncated > 0 {
         tracing::warn!(
-            alerts = webhook.truncated,
+            alerts.truncated = webhook.truncated,
             "Alertmanager left alerts out of a group; raise max_alerts of its webhook"
         );
     }
     let drafts = webhook.alerts.iter().map(|alert| draft(alert, &webhook.group)).collect();
-    Ok(many(&take(&api, drafts, |place| format!("alerts.{place}.")).await?))
+    Ok(many(&take(&api, &headers, drafts, |place| format!("alerts.{place}.")).await?))
 }
 
 fn draft(alert: &Map<String, Value>, group: &Map<String, Value>) -> Draft {
@@ -98,6 +99,7 @@ fn draft(alert: &Map<String, Value>, group: &Map<String, Value>) -> Draft {
         content_type: "application/json".to_owned(),
         content: content(alert, group).into(),
         idempotency_key: Some(shortened(&key)),
+        trace: None,
         source,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `type`, `source` and `subject` are the notification's own; the data is its content, byte for byte where it is JSON;
 //! `id`, `time` and `dataschema` become the labels `ce-id`, `ce-time` and `ce-dataschema`, and each extension a label of
-//! its name. An event is known by `source` and `id` together, so one that comes again is stored once.
+//! its name, but `traceparent` and `tracestate` of the distributed tracing extension are the notification's trace. An event is known by `source` and `id` together, so one that comes again is stored once.
 //!
 //! Rules: CloudEvents 1.0.2, its HTTP protocol binding and its JSON event format.
 
@@ -15,8 +15,8 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use postrider_core::Draft;
 use postrider_core::notification::MAX_SOURCE;
+use postrider_core::{Draft, TraceContext};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,6 +25,7 @@ use super::super::Api;
 use super::super::notifications::read;
 use super::super::problem::Problem;
 use super::super::schema;
+use super::super::trace::{PARENT, STATE};
 use super::{digest, many, media_type, one, take};
 
 const STRUCTURED: &str = "application/cloudevents+json";
@@ -46,7 +47,7 @@ struct Event {
 /// Takes CloudEvents 1.0 in: structured, binary or batched.
 #[utoipa::path(
     post, path = "/v1/cloudevents", tag = "ingest",
-    request_body(content = serde_json::Value, content_type = "application/cloudevents+json", description = "CloudEvents 1.0: structured, batched, or binary with ce- headers."),
+    request_body(content((schema::CloudEvent = "application/cloudevents+json"), (Vec<schema::CloudEvent> = "application/cloudevents-batch+json")), description = "CloudEvents 1.0: structured, batched, or binary with ce- headers."),
     responses(
         (status = 201, body = schema::Taken, description = "One that is new."),
         (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
@@ -62,7 +63,7 @@ pub async fn create(
     match media_type(&headers).as_str() {
         STRUCTURED => {
             let draft = event(parse::<Event>(&body)?).map_err(|e| e.at(""))?;
-            one(&take(&api, vec![draft], |_| String::new()).await?)
+            one(&take(&api, &headers, vec![draft], |_| String::new()).await?)
         }
         BATCHED => {
             let name = |place: usize| format!("{place}.");
@@ -70,11 +71,11 @@ pub async fn create(
             let drafts: Result<Vec<Draft>, Problem> = events
                 .map(|(place, given)| event(given).map_err(|error| error.at(&name(place))))
                 .collect();
-            Ok(many(&take(&api, drafts?, name).await?))
+            Ok(many(&take(&api, &headers, drafts?, name).await?))
         }
         other if headers.contains_key("ce-specversion") => {
             let draft = binary(&headers, other, body).map_err(|e| e.at("ce-"))?;
-            one(&take(&api, vec![draft], |_| String::new()).await?)
+            one(&take(&api, &headers, vec![draft], |_| String::new()).await?)
         }
         other => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -204,6 +205,12 @@ fn draft(
     let (id, source, kind) = (required("id")?, required("source")?, required("type")?);
     let idempotency_key = Some(key(&source, &id));
     let subject = attributes.remove("subject");
+    let trace = attributes
+        .get(PARENT)
+        .and_then(|parent| TraceContext::parse(parent, attributes.get(STATE).map(String::as_str)));
+    if trace.is_some() {
+        attributes.retain(|name, _| name != PARENT && name != STATE);
+    }
     let mut labels = BTreeMap::from([("ce-id".to_owned(), id)]);
     for (name, text) in attributes {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
@@ -215,7 +222,8 @@ fn draft(
         };
         labels.insert(name, text);
     }
-    Ok(Draft { kind, source, subject, labels, content_type: media, content, idempotency_key })
+    let content_type = media;
+    Ok(Draft { kind, source, subject, labels, content_type, content, idempotency_key, trace })
 }
 
 /// One key for each pair: the source's length keeps apart what could be read in two ways.
@@ -261,6 +269,19 @@ mod tests {
         ];
         assert_eq!(labels, expected);
         assert_eq!(draft.idempotency_key.as_deref(), Some("ce:5:/shop:17"));
+    }
+
+    #[test]
+    fn the_tracing_extension_is_the_trace() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let head = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","tracestate":"a=1","#;
+        let draft = structured(&format!(r#"{head}"traceparent":"{parent}"}}"#)).unwrap();
+        let trace = draft.trace.unwrap();
+        assert_eq!((trace.parent(), trace.state()), (parent, Some("a=1")));
+        assert_eq!(draft.labels.len(), 1, "{:?}", draft.labels);
+        // Another extension of that name is a label like any.
+        let draft = structured(&format!(r#"{head}"traceparent":"mine"}}"#)).unwrap();
+        assert_eq!((draft.trace, draft.labels["traceparent"].as_str()), (None, "mine"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::{Api, intake};
+use super::{Api, intake, trace};
 
 /// What became of one draft.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl Taken {
 /// Stores drafts in one transaction. `name` words the place of the draft that is refused.
 async fn take(
     api: &Api,
+    headers: &HeaderMap,
     drafts: Vec<Draft>,
     name: impl Fn(usize) -> String,
 ) -> Result<Vec<Taken>, Problem> {
@@ -61,7 +62,8 @@ async fn take(
     let registry = api.registry.load();
     let now = (api.now)();
     let mut batch = Vec::with_capacity(drafts.len());
-    for (place, draft) in drafts.into_iter().enumerate() {
+    for (place, mut draft) in drafts.into_iter().enumerate() {
+        trace::onto(&mut draft, headers);
         let idempotency_key = draft.idempotency_key.clone();
         let notification =
             draft.accept(NotificationId((api.new_id)()), now).map_err(|mut error| {

@@ -78,7 +78,7 @@ impl Tags {
 /// Takes a line of text in, or the JSON of the Apprise API.
 #[utoipa::path(
     post, path = "/v1/notify", tag = "ingest",
-    request_body(content = String, content_type = "text/plain", description = "A line of text, or the JSON of the Apprise API."),
+    request_body(content((String = "text/plain"), (schema::Message = "application/json")), description = "A line of text, or the JSON of the Apprise API."),
     responses(
         (status = 201, body = schema::Taken, description = "One that is new."),
         (status = 200, body = serde_json::Value, description = "One that came before, or many: `items`."),
@@ -97,7 +97,7 @@ pub async fn create(
         _text => Message { body: text(&body)?, ..Message::default() },
     };
     message.read(&headers)?;
-    one(&take(&api, vec![message.draft()?], |_| String::new()).await?)
+    one(&take(&api, &headers, vec![message.draft()?], |_| String::new()).await?)
 }
 
 fn parse(body: &[u8]) -> Result<Message, Problem> {
@@ -174,6 +174,7 @@ impl Message {
             content_type: (*content_type).to_owned(),
             content: self.body.into(),
             idempotency_key: self.key,
+            trace: None,
         })
     }
 }

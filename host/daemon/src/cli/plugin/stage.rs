@@ -116,7 +116,7 @@ async fn load(project: &Project, sandbox: &Sandbox) -> Result<Arc<Plugin>> {
 
 /// Makes a notification of a draft, as at the start of time.
 pub(super) fn accept(draft: Draft) -> Result<Notification> {
-    Ok(draft.accept(NotificationId(uuid::Uuid::from_u128(ID)), Timestamp::UNIX_EPOCH)?)
+    Ok(draft.accept_own(NotificationId(uuid::Uuid::from_u128(ID)), Timestamp::UNIX_EPOCH)?)
 }
 
 /// The text of a destination file.

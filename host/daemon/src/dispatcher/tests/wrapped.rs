@@ -2,7 +2,7 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
+    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued, Hold,
     HostBeat, HostRecord, KeptDestination, Look, NotificationFilter, NotificationRecord, Pruned,
     Quarantine, QuarantineRecord, Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
     VersionRecord, VersionSeen, Versions,
@@ -148,6 +148,9 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn stats(&self) -> Result<Stats, QueueError> {
         self.0.behind().stats().await
+    }
+    async fn depths(&self, names: &[String]) -> Result<Vec<Depth>, QueueError> {
+        self.0.behind().depths(names).await
     }
     async fn notification(
         &self,

@@ -12,7 +12,7 @@ fn lease(kind: &str) -> Lease {
     Lease {
         key: LeaseKey { id: DeliveryId(17), token: 1 },
         destination: "hook".into(),
-        notification: draft.accept(NotificationId(Uuid::nil()), Timestamp::UNIX_EPOCH).unwrap(),
+        notification: draft.accept_own(NotificationId(Uuid::nil()), Timestamp::UNIX_EPOCH).unwrap(),
         attempt: 1,
         standing: Standing { used: 0, lost: 0, age: Duration::ZERO, left: None },
         parts_done: 0,

@@ -64,8 +64,8 @@ impl Stand for PostgresStand {
         let content = std::str::from_utf8(&notification.content).unwrap();
         self.run(&format!(
             "INSERT INTO notifications (id, type, source, subject, labels, content_type, content, \
-             created_at, deliver_after_ms, expires_after_ms) VALUES ('{}', '{}', '{}', {subject}, '{labels}', '{}', $content${content}$content$, \
-             to_timestamp({} / 1000.0), {}, {})",
+             created_at, deliver_after_ms, expires_after_ms, traceparent, tracestate) VALUES ('{}', '{}', '{}', {subject}, '{labels}', '{}', $content${content}$content$, \
+             to_timestamp({} / 1000.0), {}, {}, '{}', '{}')",
             notification.id,
             notification.kind,
             notification.source,
@@ -73,6 +73,8 @@ impl Stand for PostgresStand {
             notification.time.as_millisecond(),
             schedule.deliver_after.as_millis(),
             expires.as_deref().unwrap_or("NULL"),
+            notification.trace.as_ref().map_or("", |trace| trace.parent()),
+            notification.trace.as_ref().and_then(|trace| trace.state()).unwrap_or(""),
         ));
     }
 }

@@ -93,7 +93,8 @@ pub(crate) async fn insert_as_producer(
     let mut producer = producer(path).await;
     sqlx::query(
         "INSERT INTO notifications (id, type, source, subject, labels, content_type, content, created_at, \
-         deliver_after_ms, expires_after_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         deliver_after_ms, expires_after_ms, traceparent, tracestate) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )
     .bind(notification.id.to_string())
     .bind(&notification.kind)
@@ -105,6 +106,8 @@ pub(crate) async fn insert_as_producer(
     .bind(notification.time.as_millisecond())
     .bind(deliver_after)
     .bind(schedule.expires_after.map(millis))
+    .bind(notification.trace.as_ref().map(|trace| trace.parent()))
+    .bind(notification.trace.as_ref().and_then(|trace| trace.state()))
     .execute(&mut producer)
     .await
     .unwrap();

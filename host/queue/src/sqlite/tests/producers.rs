@@ -34,6 +34,22 @@ async fn the_shortest_insert_is_a_notification() {
 }
 
 #[tokio::test]
+async fn a_trace_that_is_none_costs_no_notification() {
+    let stand = SqliteStand::new();
+    let queue = stand.open().await.unwrap();
+    let mut producer = producer(&stand.path()).await;
+    for trace in ["'mine', 'a=1'", "CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT)", "NULL, 'a=1'"] {
+        let insert = format!(
+            "INSERT INTO notifications (type, traceparent, tracestate) VALUES ('x', {trace})"
+        );
+        producer.execute(AssertSqlSafe(insert)).await.unwrap();
+    }
+    let arrived = queue.arrived(10).await.unwrap();
+    let traces: Vec<_> = arrived.into_iter().map(|row| row.notification.unwrap().trace).collect();
+    assert_eq!(traces, [None, None, None]);
+}
+
+#[tokio::test]
 async fn the_default_time_is_now() {
     let stand = SqliteStand::new();
     let queue = stand.open().await.unwrap();
@@ -52,6 +68,7 @@ async fn malformed_rows_are_told_apart_with_their_reasons() {
     let mut producer = producer(&stand.path()).await;
     let cases = [
         ("INSERT INTO notifications (type) VALUES ('')", "type: is required"),
+        ("INSERT INTO notifications (type) VALUES ('postrider.x')", "type: must not begin with"),
         ("INSERT INTO notifications (type) VALUES ('a b')", "type: must not contain white space"),
         (
             "INSERT INTO notifications (type, labels) VALUES ('x', '[1]')",
@@ -77,7 +94,7 @@ async fn malformed_rows_are_told_apart_with_their_reasons() {
         let problem = arrived.notification.as_ref().unwrap_err();
         assert!(problem.starts_with(reason), "{insert}: {problem}");
     }
-    assert_eq!(&*arrived[6].notification.clone().unwrap().content, &[0, 255]);
+    assert_eq!(&*arrived[7].notification.clone().unwrap().content, &[0, 255]);
     // When they are set aside, they can be listed.
     let aside = arrived.iter().map(|arrived| Route {
         row: arrived.row,
@@ -86,7 +103,7 @@ async fn malformed_rows_are_told_apart_with_their_reasons() {
     assert_eq!(queue.fan_out(aside.collect()).await.unwrap(), 1);
     let page = crate::Page { after: None, limit: 100 };
     let listed = queue.notifications(&page).await.unwrap();
-    assert_eq!(listed.iter().filter(|record| record.malformed.is_some()).count(), 6);
+    assert_eq!(listed.iter().filter(|record| record.malformed.is_some()).count(), 7);
     assert_eq!(queue.size().await.unwrap(), 1);
 }
 

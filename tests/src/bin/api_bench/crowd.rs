@@ -1,0 +1,93 @@
+//! Listeners, and a good client beside bad ones.
+
+use std::time::{Duration, Instant};
+
+use postrider_tests::daemon::Daemon;
+
+use crate::address;
+use crate::figures::{Times, line, note, resident};
+use crate::ingest::{CONTENT, notification};
+use crate::wire::{Wire, get, post};
+
+const LISTENERS: usize = 200;
+/// Requests that never end.
+const HALVES: usize = 500;
+/// Requests of the good client, one after the other.
+const GOOD: usize = 2_000;
+/// Events that each listener waits for.
+const EVENTS: usize = 200;
+
+/// All listeners get all events.
+pub(crate) async fn listen(daemon: &Daemon) {
+    let mut listeners = Vec::new();
+    for _ in 0..LISTENERS {
+        let mut wire = Wire::connect(address(daemon)).await;
+        wire.open(&get("/v1/events")).await;
+        listeners.push(wire);
+    }
+    let mut good = Wire::connect(address(daemon)).await;
+    let request = post("/v1/notifications", &notification(CONTENT));
+    let started = Instant::now();
+    for _ in 0..EVENTS {
+        good.ask(&request).await;
+    }
+    let sent = started.elapsed();
+    let hearing = listeners.into_iter().map(|mut wire| {
+        tokio::spawn(async move { wire.until("event: notification.accepted", EVENTS).await })
+    });
+    for heard in hearing.collect::<Vec<_>>() {
+        let heard = tokio::time::timeout(Duration::from_secs(30), heard).await;
+        heard.expect("all events within 30 s").unwrap();
+    }
+    let after = started.elapsed() - sent;
+    let figure = format!("{EVENTS} each, the last {after:.0?} late");
+    line(&format!("{LISTENERS} listeners hear every event"), &figure, "all", true);
+}
+
+pub(crate) async fn good_beside_bad(daemon: &Daemon) {
+    let alone = good(daemon).await;
+    let before = resident(daemon.pid());
+    let mut bad = Vec::new();
+    for number in 0..HALVES {
+        let mut wire = Wire::connect(address(daemon)).await;
+        let head =
+            "POST /v1/notifications HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000000\r\n";
+        // Half of them stop in the head, half in the body.
+        let half = if number % 2 == 0 { head.to_owned() } else { format!("{head}\r\n{{\"type\":") };
+        wire.send(half.as_bytes()).await;
+        bad.push(wire);
+    }
+    for _ in 0..LISTENERS {
+        let mut wire = Wire::connect(address(daemon)).await;
+        wire.send(&get("/v1/events")).await;
+        bad.push(wire);
+    }
+    let beside = good(daemon).await;
+    let grown = resident(daemon.pid()) - before;
+    drop(bad);
+    let ratio = beside.p99().as_secs_f64() / alone.p99().as_secs_f64();
+    let what = format!("good client beside {HALVES} halves, {LISTENERS} deaf listeners");
+    line(&what, &format!("p99 {:.1?}; {ratio:.2}x", beside.p99()), "<= 3x", ratio <= 3.0);
+    note(
+        "  alone: 99th percentile and median",
+        &format!("{:.1?}; {:.1?}", alone.p99(), alone.middle()),
+    );
+    line(
+        "  the daemon's memory grows by",
+        &format!("{grown:.1} MiB"),
+        "<= 100 MiB",
+        grown <= 100.0,
+    );
+}
+
+async fn good(daemon: &Daemon) -> Times {
+    let mut wire = Wire::connect(address(daemon)).await;
+    let request = post("/v1/notifications", &notification(CONTENT));
+    let mut times = Vec::with_capacity(GOOD);
+    for _ in 0..GOOD {
+        let asked = Instant::now();
+        wire.ask(&request).await;
+        times.push(asked.elapsed());
+    }
+    Times::of(times)
+}
