@@ -40,6 +40,7 @@ use postrider_core::{
 mod access;
 #[cfg(test)]
 mod agreement;
+mod backlog;
 mod breaker;
 #[cfg(test)]
 #[macro_use]
@@ -61,6 +62,7 @@ mod stats;
 mod target;
 
 pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
+pub use backlog::{BACKLOG_COUNTED, Backlog, DEAD_GROUPS, DEAD_LOOKED, DeadGroup};
 pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
 pub use holding::{Hold, Paused};
 pub use hosts::{HOST_FORGOTTEN, HOST_SILENT, HostBeat, HostRecord};
@@ -178,6 +180,13 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Numbers about the whole store.
     async fn stats(&self) -> Result<Stats, QueueError>;
+
+    /// What waits for each destination that has anything, and what it gave up, by name.
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError>;
+
+    /// The newest [`DEAD_LOOKED`] dead deliveries by destination, cause and reason, the most first; of the groups no
+    /// more than [`DEAD_GROUPS`].
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError>;
 
     /// One notification with its content.
     async fn notification(

@@ -29,8 +29,7 @@ pub async fn live(State(api): State<Api>) -> Answer {
 
 /// `GET /readyz`: which loop is late, whether the queue answers, and which generation of the registry is in force.
 pub async fn ready(State(api): State<Api>) -> Answer {
-    let loops: Vec<pulse::State> = api.signals.0.pulse.states().collect();
-    let mut problems: Vec<String> = loops.iter().filter_map(problem).collect();
+    let mut problems = api.signals.late();
     match timeout(PATIENCE, api.queue.size_within(1)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => problems.push(error.to_string()),
@@ -40,12 +39,11 @@ pub async fn ready(State(api): State<Api>) -> Answer {
     if registry.generation == 0 {
         problems.push("the plugins directory was not read yet".to_owned());
     }
-    let loops: Vec<Value> = loops.iter().map(value).collect();
     let body = json!({
         "ready": problems.is_empty(),
         "problems": problems,
         "generation": registry.generation,
-        "loops": loops,
+        "loops": api.signals.loops(),
     });
     (status(problems.is_empty()), Json(body))
 }
@@ -54,6 +52,16 @@ impl Signals {
     /// The loops that stand still: what a supervisor's watchdog asks for.
     pub fn stuck(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.0.pulse.states().filter(|state| state.late > STUCK).map(|state| state.who.name())
+    }
+
+    /// How each loop is.
+    pub fn loops(&self) -> Vec<Value> {
+        self.0.pulse.states().map(|state| value(&state)).collect()
+    }
+
+    /// What is wrong with the loops, in words.
+    pub fn late(&self) -> Vec<String> {
+        self.0.pulse.states().filter_map(|state| problem(&state)).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! tokio's, so that a test with a paused runtime drives it.
 
 mod access;
+mod backlog;
 mod breakers;
 mod chores;
 mod holding;
@@ -24,10 +25,10 @@ use postrider_core::{
 use tokio::time::Instant;
 
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationFilter,
-    NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats,
-    Sweep, TrialClaim, Tried, Trip, millis,
+    Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
+    Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH,
+    NotificationFilter, NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot,
+    StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -377,6 +378,14 @@ impl Queue for MemoryQueue {
 
     async fn stats(&self) -> Result<Stats, QueueError> {
         Ok(self.open()?.stats())
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        Ok(self.open()?.backlog())
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        Ok(self.open()?.dead_letters())
     }
 
     async fn notification(

@@ -66,10 +66,10 @@ use self::watermark::Watermarks;
 use self::words::Words;
 use crate::listing::as_like;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
-    NotificationState, Pruned, Queue, QueueError, Route, Schema, Settle, Slot, StateEntry, Stats,
-    Sweep, TrialClaim, Tried, Trip, millis,
+    Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
+    Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look,
+    NotificationFilter, NotificationRecord, NotificationState, Pruned, Queue, QueueError, Route,
+    Schema, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -269,6 +269,14 @@ impl Queue for PostgresQueue {
 
     async fn stats(&self) -> Result<Stats, QueueError> {
         self.numbers().await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        self.waiting().await
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        self.dead_groups().await
     }
 
     async fn notification(

@@ -60,10 +60,11 @@ use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::listing::as_glob;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
-    NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep,
-    TrialClaim, Tried, Trip, content_gone, millis,
+    Arrived, BACKLOG_COUNTED, Backlog, Blocked, BreakerTurn, Claim, DEAD_GROUPS, DEAD_LOOKED,
+    DeadGroup, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold, HostBeat, HostRecord,
+    KeptDestination, Lease, Look, NotificationFilter, NotificationRecord, NotificationState,
+    Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried,
+    Trip, content_gone, millis,
 };
 
 /// A queue in an SQLite file.
@@ -206,6 +207,22 @@ impl Queue for SqliteQueue {
         let mut reader = reader.map_err(|error| fault::describe(&error))?;
         let stats = chores::stats(&mut reader, self.clock.now()).await;
         stats.map(|stats| beside::with_log(stats, &self.path)).map_err(|e| fault::describe(&e))
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let waiting = sqlx::query(chores_sql::BACKLOG).bind(bound(BACKLOG_COUNTED));
+        let waiting = waiting.bind(self.clock.now()).fetch_all(&self.readers).await;
+        let dead = sqlx::query(chores_sql::DEAD_OF).bind(bound(DEAD_LOOKED));
+        let dead = read(dead.fetch_all(&self.readers).await, chores::dead_of)?;
+        Ok(Backlog::with_dead(read(waiting, chores::backlog)?, &dead))
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let groups = sqlx::query(chores_sql::DEAD_GROUPS).bind(bound(DEAD_LOOKED));
+        let groups = groups.bind(bound(DEAD_GROUPS)).fetch_all(&self.readers).await;
+        read(groups, chores::dead_group)
     }
 
     async fn notification(

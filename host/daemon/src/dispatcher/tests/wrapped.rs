@@ -2,9 +2,9 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Look, NotificationFilter, NotificationRecord, Pruned,
-    Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
+    Arrived, Backlog, Blocked, BreakerTurn, DeadGroup, DeliveryFilter, DeliveryRecord, Enqueue,
+    Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Look, NotificationFilter,
+    NotificationRecord, Pruned, Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
 };
 
 use super::*;
@@ -128,6 +128,12 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn stats(&self) -> Result<Stats, QueueError> {
         self.0.behind().stats().await
+    }
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        self.0.behind().backlog().await
+    }
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        self.0.behind().dead_letters().await
     }
     async fn notification(
         &self,
