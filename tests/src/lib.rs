@@ -5,8 +5,10 @@
 //! - [`proxy`]: a network between a daemon and its database that fails.
 //! - [`dice`]: chance that can be repeated.
 //! - [`core_module`]: modules written byte by byte, one of them a compile bomb.
+//! - [`browser`]: a real browser without a screen.
 //! - [`daemon`]: the real daemon, in a directory of its own.
 
+pub mod browser;
 pub mod core_module;
 pub mod daemon;
 pub mod dice;

@@ -22,6 +22,7 @@ use crate::api::auth::audit::Audit;
 use crate::api::auth::doorman::Doorman;
 use crate::api::auth::session::{self, Sessions};
 use crate::api::gate::Gate;
+use crate::api::overview::Overview;
 use crate::api::{self, Api};
 use crate::config::{Config, Database};
 use crate::dispatcher::{Dispatcher, Options, Waker};
@@ -199,6 +200,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
         max_body: config.max_body,
         admission,
         feed,
+        overview: Overview::new(host),
         feed_stop: stop.clone(),
         settings: settings.clone(),
         database: config.database.shown().into(),

@@ -3,6 +3,7 @@
 //! - [`app`]: opens everything, serves, closes.
 //! - [`listen`]: where callers come in.
 //! - [`api`]: the HTTP API.
+//! - [`page`]: the web page, on top of it.
 //! - [`config`]: settings from file, environment and flags.
 //! - [`registry`]: plugins and destinations in force.
 //! - [`plugins`]: the plugins directory, which becomes the registry.
@@ -26,6 +27,7 @@ pub mod listen;
 pub mod logs;
 pub mod manager;
 pub mod notifier;
+pub mod page;
 pub mod plugins;
 pub mod registry;
 pub mod settings;

@@ -41,6 +41,7 @@ use postrider_core::{
 mod access;
 #[cfg(test)]
 mod agreement;
+mod backlog;
 mod breaker;
 #[cfg(test)]
 #[macro_use]
@@ -65,6 +66,7 @@ mod target;
 mod versions;
 
 pub use access::{AUDIT_KEPT, Access, AuditEntry, AuditRecord, LAST_USE, NewToken, TokenRecord};
+pub use backlog::{BACKLOG_COUNTED, Backlog, DEAD_GROUPS, DEAD_LOOKED, DeadGroup};
 pub use breaker::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip};
 pub use depth::Depth;
 pub use holding::{Hold, Paused};
@@ -196,6 +198,13 @@ pub trait Queue: Versions + Send + Sync + 'static {
 
     /// How much waits for each of these destinations, in their order; each is named once.
     async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError>;
+
+    /// What waits for each destination that has anything, and what it gave up, by name.
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError>;
+
+    /// The newest [`DEAD_LOOKED`] dead deliveries by destination, cause and reason, the most first; of the groups no
+    /// more than [`DEAD_GROUPS`].
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError>;
 
     /// One notification with its content.
     async fn notification(

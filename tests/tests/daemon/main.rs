@@ -15,6 +15,7 @@
 //! - `storm`: hosts are killed at random under load.
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
+//! - `page`: the web page, in a real browser.
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `reloads`: many of them under load.
@@ -47,6 +48,7 @@ mod hosts;
 mod ingest;
 mod misbehaviour;
 mod outbox;
+mod page;
 mod plugin_tools;
 mod redaction;
 mod refusals;

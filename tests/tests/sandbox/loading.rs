@@ -54,7 +54,10 @@ async fn a_description_that_lies_is_bounded_and_said() {
     assert_eq!(liar.name(), "liar");
     assert_eq!(said.name.chars().count(), 201);
     assert_eq!(said.version, "1.0[2J");
-    assert_eq!(said.summary, "Ready. plugin \"bank\" 9.9 is in force");
+    assert_eq!(
+        said.summary,
+        "Ready. plugin \"bank\" 9.9 is in force<script>window.owned = 1</script>"
+    );
     assert_eq!((&said.config_schema, said.max_content), (&None, None));
     assert_eq!((said.origins.len(), said.secrets.len()), (100, 100));
     let warnings = liar.warnings().join("\n");

@@ -1,11 +1,13 @@
 //! The operator's hand on deliveries: one by its number, or many by a query.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use postrider_core::{DeliveryId, DeliveryState, suggest};
-use postrider_queue::{DeliveryFilter, MAX_BATCH, Page, QueueError};
+use postrider_queue::{DeliveryFilter, DeliveryRecord, MAX_BATCH, Page, QueueError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,6 +17,9 @@ use super::extract::Named;
 use super::notifications::read;
 use super::problem::Problem;
 use super::{Api, deliveries, schema};
+
+/// Longest note for the audit, in bytes.
+const NOTE: usize = 500;
 
 /// What is done to a delivery.
 #[derive(Clone, Copy)]
@@ -34,6 +39,15 @@ pub(super) struct Chosen {
     state: Option<String>,
     #[serde(default)]
     destination: Option<String>,
+    /// Those only whose last reason is this, to the letter.
+    #[serde(default)]
+    reason: Option<String>,
+    /// Those only of these numbers; at most 1000, and no `after` beside them.
+    #[serde(default)]
+    ids: Option<Vec<i64>>,
+    /// Why it is done, for the audit; at most 500 bytes.
+    #[serde(default)]
+    note: String,
     /// Counts only.
     #[serde(default)]
     dry_run: bool,
@@ -168,6 +182,7 @@ impl Action {
             return Err(Problem::new(StatusCode::CONFLICT, detail));
         }
         let details = json!({"destination": before.destination, "was": before.state.name()});
+        api.overview.changed();
         api.audit.record(&caller.actor, self.name(), &format!("delivery {id}"), details).await?;
         let after = deliveries::find(api, id).await?;
         Ok(Json(deliveries::with_attempts(api, &after).await?))
@@ -176,10 +191,16 @@ impl Action {
     async fn on_many(self, api: &Api, caller: &Caller, body: Body) -> Result<Json<Value>, Problem> {
         let chosen = parse(&read(body, api.max_body).await?)?;
         let (filter, limit) = self.filter(&chosen)?;
-        let found = api.queue.deliveries(&filter).await?;
-        let ids: Vec<DeliveryId> = found.iter().map(|record| record.id).collect();
-        let full = found.len() >= limit;
+        let found = match &chosen.ids {
+            Some(ids) => named(api, &filter, ids).await?,
+            None => api.queue.deliveries(&filter).await?,
+        };
+        let full = chosen.ids.is_none() && found.len() >= limit;
         let next = found.last().filter(|_| full).map(|last| last.id.0.to_string());
+        let same = |record: &&DeliveryRecord| {
+            chosen.reason.as_ref().is_none_or(|reason| *reason == record.reason)
+        };
+        let ids: Vec<DeliveryId> = found.iter().filter(same).map(|record| record.id).collect();
         let (mut done, mut gone) = (0, 0);
         if !chosen.dry_run {
             (done, gone) = self.on_each(api, &ids).await?;
@@ -189,8 +210,11 @@ impl Action {
                 "destination": filter.destination,
                 "ids": {"from": first, "to": ids.first().map(|id| id.0)},
                 "done": done,
+                "reason": chosen.reason,
+                "note": chosen.note,
             });
             if done > 0 {
+                api.overview.changed();
                 api.audit.record(&caller.actor, self.name(), "deliveries", details).await?;
             }
         }
@@ -221,6 +245,15 @@ impl Action {
         if !(1..=MAX_BATCH).contains(&limit) {
             let detail = format!("must be a number from 1 to {MAX_BATCH}");
             return Err(Problem::field("limit", &detail));
+        }
+        if chosen.note.len() > NOTE || chosen.note.contains(char::is_control) {
+            let detail = format!("must be at most {NOTE} bytes without control characters");
+            return Err(Problem::field("note", &detail));
+        }
+        let ids = chosen.ids.as_deref().unwrap_or_default();
+        if ids.len() > MAX_BATCH || (chosen.ids.is_some() && chosen.after.is_some()) {
+            let detail = format!("must be at most {MAX_BATCH}, and not beside `after`");
+            return Err(Problem::field("ids", &detail));
         }
         let after = chosen.after.as_ref().map(|text| text.parse()).transpose();
         let wrong = |_any| Problem::field("after", "must be the `next` of the call before");
@@ -270,6 +303,27 @@ impl Action {
     }
 }
 
+/// Those of these numbers that the filter lets through, newest first.
+async fn named(
+    api: &Api,
+    filter: &DeliveryFilter,
+    ids: &[i64],
+) -> Result<Vec<DeliveryRecord>, Problem> {
+    let ids: BTreeSet<i64> = ids.iter().copied().collect();
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids.into_iter().rev() {
+        let one = DeliveryFilter { id: Some(DeliveryId(id)), ..filter.clone() };
+        let record = api.queue.deliveries(&one).await?.pop();
+        // An id goes before the other fields of a filter.
+        let wanted = |record: &DeliveryRecord| {
+            filter.state.is_none_or(|state| state == record.state)
+                && filter.destination.as_ref().is_none_or(|name| *name == record.destination)
+        };
+        found.extend(record.filter(wanted));
+    }
+    Ok(found)
+}
+
 fn parse(body: &[u8]) -> Result<Chosen, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(Chosen::default());
@@ -307,6 +361,8 @@ mod tests {
             (Action::Cancel, r#"{"limit":0}"#, "from 1 to 1000"),
             (Action::Cancel, r#"{"after":"x"}"#, "the `next` of the call before"),
             (Action::Cancel, r#"{"dryrun":true}"#, "did you mean"),
+            (Action::Drop, r#"{"ids":[1],"after":"7"}"#, "not beside `after`"),
+            (Action::Drop, r#"{"note":"a\u0007"}"#, "without control characters"),
         ] {
             let error = filtered(action, body).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");

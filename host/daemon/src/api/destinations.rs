@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use postrider_core::{Draft, NotificationId, Schedule, suggest};
-use postrider_queue::{DeliveryFilter, Enqueue, Enqueued, Hold, Page};
+use postrider_queue::{Blocked, DeliveryFilter, Enqueue, Enqueued, Hold, Page};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -89,6 +89,7 @@ pub async fn pause(
     api.queue.pause(&name, &given.reason).await?;
     record(&api, &caller, "destination.pause", &name, json!({"reason": given.reason})).await?;
     api.feed.tell([api.feed.destination("destination.paused", &name, &given.reason)]);
+    api.overview.changed();
     one(&api, &name).await.map(Json)
 }
 
@@ -111,6 +112,7 @@ pub async fn resume(
     record(&api, &caller, "destination.resume", &name, json!({"resumed": resumed})).await?;
     api.waker.wake();
     api.feed.tell([api.feed.destination("destination.resumed", &name, "")]);
+    api.overview.changed();
     one(&api, &name).await.map(Json)
 }
 
@@ -198,14 +200,22 @@ fn unknown(name: &str, registry: &crate::registry::Registry) -> Problem {
 /// Those of the registry, and what holds them: nothing is said of that while the queue cannot be asked.
 async fn all(api: &Api) -> Vec<Value> {
     let (holds, blocked) = tokio::join!(api.queue.holds(), api.queue.blocked());
-    let (holds, blocked) = (holds.unwrap_or_default(), blocked.ok());
-    let mut items = registry::destinations(&api.registry.load(), blocked.as_deref());
+    shown(&api.registry.load(), &holds.unwrap_or_default(), blocked.ok().as_deref())
+}
+
+/// What is known of the destinations, of what holds them, and of their breakers.
+pub(super) fn shown(
+    registry: &crate::registry::Registry,
+    holds: &[Hold],
+    blocked: Option<&[Blocked]>,
+) -> Vec<Value> {
+    let mut items = registry::destinations(registry, blocked);
     for item in &mut items {
         let name = item.get("name").and_then(Value::as_str);
         let hold = holds.iter().find(|hold| Some(hold.destination.as_str()) == name);
         let open = blocked
+            .unwrap_or_default()
             .iter()
-            .flatten()
             .any(|blocked| blocked.breaker.is_some() && Some(blocked.destination.as_str()) == name);
         if let Some(fields) = item.as_object_mut() {
             fields.extend(held(hold, open));

@@ -7,6 +7,8 @@
 //! - [`db`]: the store itself, and the hosts on it.
 //! - `find`, `scan`: lists by a filter.
 //! - [`batch`], `intake`: many at once, and what every way in has in common.
+//! - [`dead`]: dead letters by what they died of.
+//! - [`overview`]: everything at a glance, made once for all who ask.
 //! - [`explain`]: where a notification would go.
 //! - [`actions`]: redeliver, cancel and drop.
 //! - [`destinations`]: pause, resume, test.
@@ -28,6 +30,7 @@ pub mod auth;
 pub mod batch;
 pub mod breakers;
 pub mod db;
+pub mod dead;
 pub mod deliveries;
 pub mod destinations;
 mod docs_page;
@@ -41,6 +44,7 @@ pub mod ingest;
 mod intake;
 pub mod notifications;
 mod openapi;
+pub mod overview;
 pub mod plugins;
 pub mod problem;
 pub mod registry;
@@ -64,6 +68,7 @@ use utoipa_axum::routes;
 
 use crate::dispatcher::Waker;
 use crate::feed::Feed;
+use crate::page;
 use crate::plugins::asked::Asker;
 use crate::registry::SharedRegistry;
 use crate::settings::Settings;
@@ -89,6 +94,7 @@ pub struct Api {
     pub max_body: usize,
     pub admission: Admission,
     pub feed: Feed,
+    pub overview: overview::Overview,
     /// Ends what never ends by itself.
     pub feed_stop: CancellationToken,
     pub settings: Settings,
@@ -128,6 +134,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(plugins::quarantine))
         .routes(routes!(plugins::release))
         .routes(routes!(plugins::rollback))
+        .routes(routes!(dead::list))
+        .routes(routes!(overview::show))
         .routes(routes!(destinations::list))
         .routes(routes!(destinations::show))
         .routes(routes!(destinations::pause))
@@ -142,12 +150,15 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events", get(events::listen))
         .route("/v1/tokens", get(auth::routes::tokens).post(auth::routes::create))
         .route("/v1/tokens/{id}", delete(auth::routes::revoke))
+        .route("/v1/whoami", get(auth::routes::whoami))
         .route("/v1/audit", get(auth::routes::audit))
         .route("/login", get(auth::routes::login_page).post(auth::routes::login))
         .route("/logout", post(auth::routes::logout))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(scrape::metrics))
+        .route("/", get(page::index))
+        .route("/assets/{file}", get(page::asset))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // For handlers that do not read bodies themselves, with an answer that says the limit.

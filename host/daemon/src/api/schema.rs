@@ -223,6 +223,95 @@ pub(super) struct Attempt {
     host: String,
 }
 
+/// Dead letters by what they died of.
+#[derive(ToSchema)]
+pub(super) struct DeadLetters {
+    items: Vec<DeadGroup>,
+    /// Whether these are all there are.
+    complete: bool,
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// Dead letters of one destination that gave up for one reason.
+#[derive(ToSchema)]
+pub(super) struct DeadGroup {
+    destination: String,
+    cause: String,
+    reason: String,
+    count: u64,
+    first: String,
+    last: String,
+    /// The number of the newest delivery.
+    newest: i64,
+}
+
+/// Everything at a glance; destinations have more fields, as in their own list.
+#[derive(ToSchema)]
+pub(super) struct Overview {
+    at: String,
+    /// Whose loops and hours these are.
+    host: String,
+    version: String,
+    generation: u64,
+    queue: OverviewQueue,
+    /// What is wrong with the loops.
+    problems: Vec<String>,
+    loops: Vec<OverviewLoop>,
+    refused: Vec<Refused>,
+    destinations: Vec<OverviewDestination>,
+    /// Null while the queue was never asked.
+    #[schema(required)]
+    hosts: Option<Vec<Host>>,
+}
+
+/// Whether the queue answers, and when it last did.
+#[derive(ToSchema)]
+pub(super) struct OverviewQueue {
+    #[schema(required)]
+    problem: Option<String>,
+    #[schema(required)]
+    counted: Option<String>,
+}
+
+/// Whether a loop is on time.
+#[derive(ToSchema)]
+pub(super) struct OverviewLoop {
+    name: String,
+    late: bool,
+    #[schema(required)]
+    last_ms: Option<u64>,
+}
+
+/// What lies in the plugins directory and is not in force, and why.
+#[derive(ToSchema)]
+pub(super) struct Refused {
+    name: String,
+    problem: String,
+}
+
+/// What waits for a destination. Numbers are left out while the queue was never asked.
+#[derive(ToSchema)]
+pub(super) struct OverviewDestination {
+    name: String,
+    /// ready, parked, off, refused or removed.
+    state: String,
+    waiting: Option<Rows>,
+    due: Option<Rows>,
+    retrying: Option<Rows>,
+    dead: Option<Rows>,
+    oldest_due_ms: Option<u64>,
+    hour: OverviewHour,
+}
+
+/// The last hour of this host: a second, over the last minute; and by minute, the oldest first, what was delivered, to be
+/// tried again, dead.
+#[derive(ToSchema)]
+pub(super) struct OverviewHour {
+    rate: f64,
+    minutes: Vec<Vec<u32>>,
+}
+
 /// What an action did to many deliveries.
 #[derive(ToSchema)]
 pub(super) struct Acted {

@@ -6,6 +6,7 @@
 //! - [`requests`]: requests of the API, counted.
 //! - [`scrape`]: `GET /metrics`.
 //! - [`pulse`]: when each loop last went round, and which is late.
+//! - [`rates`]: the last hour of each destination.
 //! - [`probes`]: `GET /livez` and `GET /readyz`.
 //! - [`watched`]: what a module used, seen around its calls.
 //!
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod notices;
 pub mod probes;
 pub mod pulse;
+pub mod rates;
 pub mod requests;
 pub mod scrape;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub struct Signals(Arc<Inner>);
 struct Inner {
     metrics: Metrics,
     pulse: Pulse,
+    rates: rates::Rates,
     scrapes: scrape::Scrapes,
     depths: depth::Depths,
     events: Events,
@@ -64,6 +67,7 @@ impl Signals {
         Ok(Self(Arc::new(Inner {
             metrics,
             pulse: Pulse::new(),
+            rates: rates::Rates::default(),
             scrapes: scrape::Scrapes::default(),
             depths: depth::Depths::default(),
             events: Events::default(),
@@ -106,9 +110,15 @@ impl Signals {
     /// A settlement is written.
     pub fn settled(&self, about: &About, settlement: &Settlement) {
         self.0.metrics.settled(&about.destination, settlement);
+        self.0.rates.note(&about.destination, settlement);
         if let Some(event) = about.event() {
             self.tell(event);
         }
+    }
+
+    /// The last hour of each destination, by this host's settlements.
+    pub fn rates(&self) -> &rates::Rates {
+        &self.0.rates
     }
 
     /// A lease was lost.

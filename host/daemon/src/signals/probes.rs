@@ -29,8 +29,7 @@ pub async fn live(State(api): State<Api>) -> Answer {
 
 /// `GET /readyz`: which loop is late, whether the queue answers, and which generation of the registry is in force.
 pub async fn ready(State(api): State<Api>) -> Answer {
-    let loops: Vec<pulse::State> = api.signals.0.pulse.states().collect();
-    let mut problems: Vec<String> = loops.iter().filter_map(problem).collect();
+    let mut problems = api.signals.problems();
     match timeout(PATIENCE, api.queue.size_within(1)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => problems.push(error.to_string()),
@@ -40,7 +39,6 @@ pub async fn ready(State(api): State<Api>) -> Answer {
     if registry.generation == 0 {
         problems.push("the plugins directory was not read yet".to_owned());
     }
-    let loops: Vec<Value> = loops.iter().map(value).collect();
     let body = json!({
         "ready": problems.is_empty(),
         "problems": problems,
@@ -49,7 +47,7 @@ pub async fn ready(State(api): State<Api>) -> Answer {
             "refused": api.settings.is_refused(),
             "need_restart": api.settings.waiting(),
         },
-        "loops": loops,
+        "loops": api.signals.loops(),
     });
     (status(problems.is_empty()), Json(body))
 }
@@ -63,6 +61,16 @@ impl Signals {
     /// The loops that are overdue now; each may come yet.
     pub fn late(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.0.pulse.states().filter(pulse::State::is_late).map(|state| state.who.name())
+    }
+
+    /// How each loop is.
+    pub fn loops(&self) -> Vec<Value> {
+        self.0.pulse.states().map(|state| value(&state)).collect()
+    }
+
+    /// What is wrong with the loops, in words.
+    pub fn problems(&self) -> Vec<String> {
+        self.0.pulse.states().filter_map(|state| problem(&state)).collect()
     }
 }
 

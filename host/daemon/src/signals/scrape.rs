@@ -38,7 +38,7 @@ pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
 
 impl Signals {
     pub(super) async fn exposition(&self, api: &Api) -> Result<String, prometheus::Error> {
-        let Inner { metrics, pulse, scrapes, depths: _, events: _ } = &*self.0;
+        let Inner { metrics, pulse, scrapes, depths: _, rates: _, events: _ } = &*self.0;
         let mut asked = scrapes.0.lock().await;
         let gauges = &metrics.gauges;
         if asked.is_none_or(|at| at.elapsed() >= FRESH) {

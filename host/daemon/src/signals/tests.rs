@@ -42,6 +42,7 @@ fn api(signals: &Signals) -> Api {
         max_body: 1_000,
         admission: Admission::new(Limits::default()),
         feed: Feed::new(HostId(Uuid::nil()), || Timestamp::UNIX_EPOCH),
+        overview: crate::api::overview::Overview::new(HostId(Uuid::nil())),
         feed_stop: CancellationToken::new(),
         settings: Settings::load(Origin::default()).unwrap(),
         database: "memory".into(),

@@ -234,6 +234,8 @@ macro_rules! conformance {
             the_oldest_due_is_the_one_that_waits_longest
             size_counts_up_to_any_bound
             depths_tell_what_waits_for_each_destination
+            the_backlog_is_told_for_each_destination
+            dead_letters_are_grouped_by_destination_cause_and_reason
         }
     };
     ($make:ident, $module:ident: $($claim:ident)*) => {

@@ -73,3 +73,66 @@ pub(crate) async fn size_counts_up_to_any_bound(stage: &Stage) {
         assert_eq!(stage.queue.size_within(limit).await.unwrap(), size);
     }
 }
+
+pub(crate) async fn the_backlog_is_told_for_each_destination(stage: &Stage) {
+    assert_eq!(stage.queue.backlog().await.unwrap(), []);
+    for _ in 0..4 {
+        stage.enqueue(&["email", "slack"]).await;
+    }
+    stage.enqueue(&["pager"]).await;
+    let leases = stage.queue.claim(&claim(&[("slack", 3, 0), ("pager", 1, 0)])).await.unwrap();
+    let of = |name: &str, place: usize| {
+        leases.iter().filter(|lease| lease.destination == name).nth(place).unwrap().key
+    };
+    stage.settle(settle(of("slack", 0), retry(2 * MINUTE))).await;
+    stage.settle(settle(of("slack", 1), DEAD)).await;
+    stage.settle(settle(of("pager", 0), DEAD)).await;
+    stage.advance(Duration::from_secs(30));
+    let told = stage.queue.backlog().await.unwrap();
+    let numbers = told.iter().map(|one| {
+        let counts = [one.fresh, one.retries, one.due, one.dead].map(|rows| {
+            assert!(rows.exact);
+            rows.count
+        });
+        (one.destination.as_str(), counts, one.oldest_due)
+    });
+    let half = Some(Duration::from_secs(30));
+    assert_eq!(
+        numbers.collect::<Vec<_>>(),
+        [
+            ("email", [4, 0, 4, 0], half),
+            ("pager", [0, 0, 0, 1], None),
+            // One is leased, and so not due.
+            ("slack", [2, 1, 1, 1], half),
+        ]
+    );
+}
+
+pub(crate) async fn dead_letters_are_grouped_by_destination_cause_and_reason(stage: &Stage) {
+    for _ in 0..3 {
+        stage.enqueue(&["email", "slack"]).await;
+    }
+    let mut newest = Vec::new();
+    for (name, reasons) in [("email", ["404", "404", "500"]), ("slack", ["404"; 3])] {
+        for (lease, reason) in stage.claim(name).await.into_iter().zip(reasons) {
+            stage.settle(Settle { reason: reason.to_owned(), ..settle(lease.key, DEAD) }).await;
+            newest.push(lease.key.id);
+            stage.advance(MINUTE);
+        }
+    }
+    let at = |minutes: i64| EPOCH + jiff::SignedDuration::from_mins(minutes);
+    let found = stage.queue.dead_letters().await.unwrap();
+    let told = found.iter().map(|group| {
+        assert_eq!(group.cause, "rejected");
+        let (destination, reason) = (group.destination.as_str(), group.reason.as_str());
+        (destination, reason, group.count, group.first, group.last, group.newest)
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("slack", "404", 3, at(3), at(5), newest[5]),
+            ("email", "404", 2, at(0), at(1), newest[1]),
+            ("email", "500", 1, at(2), at(2), newest[2]),
+        ]
+    );
+}

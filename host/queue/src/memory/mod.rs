@@ -4,6 +4,7 @@
 //! tokio's, so that a test with a paused runtime drives it.
 
 mod access;
+mod backlog;
 mod breakers;
 mod chores;
 mod holding;
@@ -25,10 +26,10 @@ use postrider_core::{
 use tokio::time::Instant;
 
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued,
-    Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH, NotificationFilter,
-    NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats,
-    Sweep, TrialClaim, Tried, Trip, millis,
+    Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
+    Depth, Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH,
+    NotificationFilter, NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot,
+    StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -384,6 +385,14 @@ impl Queue for MemoryQueue {
     async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError> {
         let tables = self.open()?;
         Ok(destinations.iter().map(|name| tables.depth(name)).collect())
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        Ok(self.open()?.backlog())
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        Ok(self.open()?.dead_letters())
     }
 
     async fn notification(

@@ -15,8 +15,9 @@ use super::{
 use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
 use crate::{
-    COUNTED, Depth, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused,
-    Pruned, QueueError, Retention, Rows, Sizes, Stats, content_gone, depth, millis,
+    BACKLOG_COUNTED, Backlog, COUNTED, DEAD_GROUPS, DEAD_LOOKED, DeadGroup, Depth, EXACT_SIZE,
+    HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused, Pruned, QueueError, Retention,
+    Rows, Sizes, Stats, content_gone, depth, millis,
 };
 
 impl PostgresQueue {
@@ -141,6 +142,54 @@ impl PostgresQueue {
         let row = self.call(LONG_PATIENCE, Again::Yes, stats).await?;
         read_stats(&row).map_err(|error| fault::describe(&error))
     }
+
+    pub(super) async fn waiting(&self) -> Result<Vec<Backlog>, QueueError> {
+        let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let waiting = || {
+            let waiting = sqlx::query(sql::BACKLOG).bind(bound(BACKLOG_COUNTED));
+            waiting.fetch_all(&self.pool)
+        };
+        let waiting = self.rows(waiting, backlog).await?;
+        let dead = || sqlx::query(sql::DEAD_OF).bind(bound(DEAD_LOOKED)).fetch_all(&self.pool);
+        let dead = self.rows(dead, |row| Ok((row.try_get("destination")?, count(row, "count")?)));
+        Ok(Backlog::with_dead(waiting, &dead.await?))
+    }
+
+    pub(super) async fn dead_groups(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let groups = || {
+            let groups = sqlx::query(sql::DEAD_GROUPS).bind(bound(DEAD_LOOKED));
+            groups.bind(bound(DEAD_GROUPS)).fetch_all(&self.pool)
+        };
+        self.rows(groups, dead_group).await
+    }
+}
+
+fn backlog(row: &PgRow) -> Result<Backlog, sqlx::Error> {
+    let rows = |count| Rows::counted(count, BACKLOG_COUNTED, None);
+    Ok(Backlog {
+        destination: row.try_get("destination")?,
+        fresh: rows(count(row, "fresh")?),
+        retries: rows(count(row, "retries")?),
+        due: rows(count(row, "due_fresh")? + count(row, "due_retries")?),
+        dead: Rows::exact(0),
+        oldest_due: age(row, "overdue")?,
+    })
+}
+
+fn dead_group(row: &PgRow) -> Result<DeadGroup, sqlx::Error> {
+    let moment = |column| -> Result<_, sqlx::Error> {
+        Ok(millis::timestamp(row.try_get::<Moment, _>(column)?.millis()))
+    };
+    Ok(DeadGroup {
+        destination: row.try_get("destination")?,
+        cause: row.try_get("cause")?,
+        reason: row.try_get("reason")?,
+        count: count(row, "count")?,
+        first: moment("first")?,
+        last: moment("last")?,
+        newest: DeliveryId(row.try_get("newest")?),
+    })
 }
 
 fn candidate(row: &PgRow) -> Result<Candidate, sqlx::Error> {

@@ -190,6 +190,42 @@ pub(super) const DEPTHS: &str = "SELECT x.destination, \
          AND d.lane = 1 ORDER BY d.due LIMIT 1)) l WHERE l.due <= now()) AS overdue \
      FROM unnest($1::text[]) WITH ORDINALITY AS x(destination, place) ORDER BY x.place";
 
+/// $1: count each no further than this. All of it by the live index: the order keeps the planner from a scan that ends
+/// soon only where what is live comes first.
+pub(super) const BACKLOG: &str = "WITH RECURSIVE names (name) AS ( \
+       (SELECT destination FROM deliveries WHERE state = 0 ORDER BY destination LIMIT 1) \
+       UNION ALL SELECT (SELECT destination FROM deliveries \
+         WHERE state = 0 AND destination > names.name ORDER BY destination LIMIT 1) \
+       FROM names WHERE names.name IS NOT NULL) \
+     SELECT name AS destination, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 0 ORDER BY d.due LIMIT $1) x) AS fresh, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 1 ORDER BY d.due LIMIT $1) x) AS retries, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 0 AND d.due <= now() ORDER BY d.due LIMIT $1) x) AS due_fresh, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 1 AND d.due <= now() ORDER BY d.due LIMIT $1) x) AS due_retries, \
+     (SELECT (extract(epoch FROM now() - min(l.due)) * 1000)::bigint FROM ( \
+       (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = names.name \
+         AND d.lane = 0 ORDER BY d.due LIMIT 1) \
+       UNION ALL \
+       (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = names.name \
+         AND d.lane = 1 ORDER BY d.due LIMIT 1)) l WHERE l.due <= now()) AS overdue \
+     FROM names WHERE name IS NOT NULL";
+
+/// $1: look at no more than this. With `state = 2` the planner would go by the primary key, through all that is delivered.
+pub(super) const DEAD_OF: &str = "SELECT destination, count(*) AS count FROM ( \
+       SELECT d.destination FROM deliveries d WHERE d.state >= 2 AND (d.state, d.id) < (3, 0) \
+       ORDER BY d.state DESC, d.id DESC LIMIT $1) x GROUP BY destination";
+
+/// $1: look at no more than this, $2: most groups.
+pub(super) const DEAD_GROUPS: &str = "SELECT destination, cause, reason, count(*) AS count, \
+     min(finished) AS first, max(finished) AS last, max(id) AS newest FROM ( \
+       SELECT d.id, d.destination, d.cause, d.reason, d.finished FROM deliveries d \
+       WHERE d.state >= 2 AND (d.state, d.id) < (3, 0) ORDER BY d.state DESC, d.id DESC LIMIT $1) x \
+     GROUP BY destination, cause, reason ORDER BY count(*) DESC, max(id) DESC LIMIT $2";
+
 /// All of them, for the test that prepares each.
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
@@ -209,4 +245,7 @@ pub(super) const ALL: &[&str] = &[
     HOLDS,
     STATS,
     DEPTHS,
+    BACKLOG,
+    DEAD_OF,
+    DEAD_GROUPS,
 ];

@@ -70,10 +70,10 @@ use self::watermark::Watermarks;
 use self::words::Words;
 use crate::listing::as_like;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued,
-    Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter,
-    NotificationRecord, NotificationState, Pruned, Queue, QueueError, RateAsk, Route, Schema,
-    Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
+    Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
+    Depth, Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look,
+    NotificationFilter, NotificationRecord, NotificationState, Pruned, Queue, QueueError, RateAsk,
+    Route, Schema, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -281,6 +281,14 @@ impl Queue for PostgresQueue {
 
     async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError> {
         self.waiting_for(destinations).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        self.waiting().await
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        self.dead_groups().await
     }
 
     async fn notification(

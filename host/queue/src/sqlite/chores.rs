@@ -1,17 +1,18 @@
 //! Retention, hosts and numbers. What writes is one kind of request: it is rare, and never large.
 
-use postrider_core::HostId;
 use postrider_core::retention::Remains;
+use postrider_core::{DeliveryId, HostId};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use uuid::Uuid;
 
+use super::rows::legible;
 use super::{breakers_sql, chores_sql as sql, json};
 use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
 use crate::{
-    COUNTED, Depth, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT, Hold, HostBeat, HostRecord, Paused,
-    Pruned, Retention, Rows, Sizes, Stats, millis,
+    BACKLOG_COUNTED, Backlog, COUNTED, DeadGroup, Depth, EXACT_SIZE, HOST_FORGOTTEN, HOST_SILENT,
+    Hold, HostBeat, HostRecord, Paused, Pruned, Retention, Rows, Sizes, Stats, millis,
 };
 
 /// What the writer is asked for.
@@ -203,5 +204,34 @@ pub(super) async fn stats(
             free: Some(count(&pages, "free")?),
             ..Sizes::default()
         },
+    })
+}
+
+/// What waits for a destination. How many are dead comes from elsewhere.
+pub(super) fn backlog(row: &SqliteRow) -> Result<Backlog, sqlx::Error> {
+    let rows = |count| Rows::counted(count, BACKLOG_COUNTED, None);
+    Ok(Backlog {
+        destination: legible(row, "destination")?,
+        fresh: rows(count(row, "fresh")?),
+        retries: rows(count(row, "retries")?),
+        due: rows(count(row, "due_fresh")? + count(row, "due_retries")?),
+        dead: Rows::exact(0),
+        oldest_due: row.try_get::<Option<i64>, _>("overdue")?.map(millis::duration),
+    })
+}
+
+pub(super) fn dead_of(row: &SqliteRow) -> Result<(String, u64), sqlx::Error> {
+    Ok((legible(row, "destination")?, count(row, "count")?))
+}
+
+pub(super) fn dead_group(row: &SqliteRow) -> Result<DeadGroup, sqlx::Error> {
+    Ok(DeadGroup {
+        destination: legible(row, "destination")?,
+        cause: legible(row, "cause")?,
+        reason: legible(row, "reason")?,
+        count: count(row, "count")?,
+        first: millis::timestamp(row.try_get("first")?),
+        last: millis::timestamp(row.try_get("last")?),
+        newest: DeliveryId(row.try_get("newest")?),
     })
 }

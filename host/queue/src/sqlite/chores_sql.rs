@@ -133,6 +133,40 @@ pub(super) const DEPTHS: &str = "SELECT x.value AS destination, \
      WHERE l.due <= ?2) AS overdue \
      FROM json_each(?1) AS x ORDER BY x.key";
 
+/// ?1: count each no further than this, ?2: now. All of it by the live index alone.
+pub(super) const BACKLOG: &str = "WITH RECURSIVE names (name) AS ( \
+       SELECT min(destination) FROM deliveries WHERE state = 0 \
+       UNION ALL SELECT (SELECT min(destination) FROM deliveries \
+         WHERE state = 0 AND destination > names.name) FROM names WHERE names.name IS NOT NULL) \
+     SELECT name AS destination, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 0 LIMIT ?1)) AS fresh, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 1 LIMIT ?1)) AS retries, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 0 AND d.due <= ?2 LIMIT ?1)) AS due_fresh, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE d.state = 0 \
+       AND d.destination = names.name AND d.lane = 1 AND d.due <= ?2 LIMIT ?1)) AS due_retries, \
+     (SELECT ?2 - min(due) FROM ( \
+       SELECT (SELECT due FROM deliveries d WHERE d.state = 0 AND d.destination = names.name \
+         AND d.lane = 0 ORDER BY d.due LIMIT 1) AS due \
+       UNION ALL \
+       SELECT (SELECT due FROM deliveries d WHERE d.state = 0 AND d.destination = names.name \
+         AND d.lane = 1 ORDER BY d.due LIMIT 1)) \
+     WHERE due <= ?2) AS overdue FROM names WHERE name IS NOT NULL";
+
+/// ?1: look at no more than this.
+pub(super) const DEAD_OF: &str = "SELECT destination, count(*) AS count FROM ( \
+       SELECT d.destination FROM deliveries d WHERE d.state >= 2 AND d.state = 2 \
+       ORDER BY d.id DESC LIMIT ?1) GROUP BY destination";
+
+/// ?1: look at no more than this, ?2: most groups.
+pub(super) const DEAD_GROUPS: &str = "SELECT destination, cause, reason, count(*) AS count, \
+     min(finished) AS first, max(finished) AS last, max(id) AS newest FROM ( \
+       SELECT d.id, d.destination, d.cause, d.reason, d.finished FROM deliveries d \
+       WHERE d.state >= 2 AND d.state = 2 ORDER BY d.id DESC LIMIT ?1) \
+     GROUP BY destination, cause, reason ORDER BY count(*) DESC, max(id) DESC LIMIT ?2";
+
 pub(super) const PAGES: &str = "SELECT page_count * page_size AS total, freelist_count * page_size AS free \
      FROM pragma_page_count, pragma_page_size, pragma_freelist_count";
 
@@ -159,6 +193,9 @@ pub(super) const ALL: &[&str] = &[
     HOLDS,
     STATS,
     DEPTHS,
+    BACKLOG,
+    DEAD_OF,
+    DEAD_GROUPS,
     PAGES,
     BACKUP,
 ];

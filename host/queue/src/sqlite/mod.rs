@@ -63,10 +63,11 @@ use self::upkeep::SetNote;
 use self::writer::{Pending, Request, Writer};
 use crate::listing::as_glob;
 use crate::{
-    Arrived, Blocked, BreakerTurn, Claim, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued,
-    Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, NotificationFilter,
-    NotificationRecord, NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot,
-    StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, content_gone, depth, millis,
+    Arrived, BACKLOG_COUNTED, Backlog, Blocked, BreakerTurn, Claim, DEAD_GROUPS, DEAD_LOOKED,
+    DeadGroup, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued, Hold, HostBeat,
+    HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
+    NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep,
+    TrialClaim, Tried, Trip, content_gone, depth, millis,
 };
 
 /// A queue in an SQLite file.
@@ -217,6 +218,22 @@ impl Queue for SqliteQueue {
         let depths = sqlx::query(chores_sql::DEPTHS).bind(names).bind(self.clock.now());
         let depths = depths.bind(i64::try_from(share).unwrap_or(i64::MAX));
         read(depths.fetch_all(&self.readers).await, |row| chores::depth(row, share))
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let waiting = sqlx::query(chores_sql::BACKLOG).bind(bound(BACKLOG_COUNTED));
+        let waiting = waiting.bind(self.clock.now()).fetch_all(&self.readers).await;
+        let dead = sqlx::query(chores_sql::DEAD_OF).bind(bound(DEAD_LOOKED));
+        let dead = read(dead.fetch_all(&self.readers).await, chores::dead_of)?;
+        Ok(Backlog::with_dead(read(waiting, chores::backlog)?, &dead))
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+        let groups = sqlx::query(chores_sql::DEAD_GROUPS).bind(bound(DEAD_LOOKED));
+        let groups = groups.bind(bound(DEAD_GROUPS)).fetch_all(&self.readers).await;
+        read(groups, chores::dead_group)
     }
 
     async fn notification(

@@ -53,7 +53,7 @@ fn optional_text(row: &SqliteRow, column: &str) -> Result<Option<String>, Flaw> 
 }
 
 /// The same for people to read: what is no text is marked.
-fn legible(row: &SqliteRow, column: &str) -> Result<String> {
+pub(super) fn legible(row: &SqliteRow, column: &str) -> Result<String> {
     Ok(optional_legible(row, column)?.unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! A guest for tests that describes itself as nothing and nobody.
+//! A guest for tests that describes itself as nothing and nobody, and would run scripts in whatever shows its words.
 
 use postrider_sdk::{Description, Failure, Notification, Notifier, Receipt};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ impl Notifier for Liar {
         let mut description = Description::new(
             &"webhook\n".repeat(10_000),
             "1.0\u{1b}[2J",
-            "Ready.\u{202e}\r\nplugin \"bank\" 9.9 is in force",
+            "Ready.\u{202e}\r\nplugin \"bank\" 9.9 is in force<script>window.owned = 1</script>",
         )
         .config_schema("{ this is no JSON")
         .max_content(0);
@@ -28,7 +28,9 @@ impl Notifier for Liar {
     }
 
     fn send(&self, _: &Notification) -> Result<Receipt, Failure> {
-        Ok(Receipt::note("sent"))
+        Err(Failure::rejected(
+            "<img src=x onerror=\"window.owned = 1\">\u{1b}[2J\u{202e}javascript:window.owned=1",
+        ))
     }
 }
 

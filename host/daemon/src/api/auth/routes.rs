@@ -82,6 +82,12 @@ pub async fn revoke(
     Ok(Json(token_value(found)))
 }
 
+/// `GET /v1/whoami`: what the caller may do, so that a page offers nothing else.
+pub async fn whoami(caller: Caller, headers: HeaderMap) -> Json<Value> {
+    let session = session::cookie(&headers).is_some() && caller.actor.starts_with("token ");
+    Json(json!({"actor": caller.actor, "scopes": caller.scopes.names(), "session": session}))
+}
+
 /// `GET /v1/audit`: the newest first.
 pub async fn audit(
     State(api): State<Api>,

@@ -2,10 +2,10 @@
 
 use postrider_core::{Attempt, DeliveryId, LeaseKey, Retention};
 use postrider_queue::{
-    Arrived, Blocked, BreakerTurn, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued, Hold,
-    HostBeat, HostRecord, KeptDestination, Look, NotificationFilter, NotificationRecord, Pruned,
-    Quarantine, QuarantineRecord, Settle, Slot, StateEntry, Stats, Sweep, Tried, Trip,
-    VersionRecord, VersionSeen, Versions,
+    Arrived, Backlog, Blocked, BreakerTurn, DeadGroup, DeliveryFilter, DeliveryRecord, Depth,
+    Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Look, NotificationFilter,
+    NotificationRecord, Pruned, Quarantine, QuarantineRecord, Settle, Slot, StateEntry, Stats,
+    Sweep, Tried, Trip, VersionRecord, VersionSeen, Versions,
 };
 
 use super::*;
@@ -151,6 +151,13 @@ impl<B: Between> Queue for Wrapped<B> {
     }
     async fn depths(&self, names: &[String]) -> Result<Vec<Depth>, QueueError> {
         self.0.behind().depths(names).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
+        self.0.behind().backlog().await
+    }
+    async fn dead_letters(&self) -> Result<Vec<DeadGroup>, QueueError> {
+        self.0.behind().dead_letters().await
     }
     async fn notification(
         &self,

@@ -54,3 +54,28 @@ async fn a_claim_goes_by_the_live_index() {
         assert!(!plan.contains("Seq Scan on deliveries"), "{plan}");
     }
 }
+
+/// A page that is open costs the same however much is stored.
+#[tokio::test]
+async fn the_backlog_is_counted_by_indexes() {
+    let Some(stand) = PostgresStand::new() else { return };
+    stand.open(PostgresOptions::default()).await;
+    stand.run(
+        "INSERT INTO deliveries (notification, destination, due, created, since, state, cause, finished) \
+         SELECT n, 'd' || n / 3 % 3, now() - interval '1 s', now(), now(), CASE WHEN n % 3 = 0 THEN 0 \
+           WHEN n % 30 = 1 THEN 2 ELSE 1 END, CASE WHEN n % 3 > 0 AND n % 30 = 1 THEN 'rejected' END, \
+           CASE WHEN n % 3 > 0 THEN now() END FROM generate_series(1, 60000) n; ANALYZE deliveries",
+    );
+    for (statement, arguments, index) in [
+        (chores_sql::BACKLOG, "(10000)", "deliveries_live"),
+        (chores_sql::DEAD_OF, "(100)", "deliveries_ended"),
+        (chores_sql::DEAD_GROUPS, "(100, 10)", "deliveries_ended"),
+    ] {
+        let plan = stand.run(&format!(
+            "SET plan_cache_mode = force_generic_plan; PREPARE look AS {statement}; \
+             EXPLAIN EXECUTE look {arguments}"
+        ));
+        assert!(plan.contains(index), "{plan}");
+        assert!(!plan.contains("Seq Scan on deliveries"), "{plan}");
+    }
+}

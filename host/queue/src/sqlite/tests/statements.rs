@@ -39,6 +39,23 @@ async fn the_hot_statements_use_the_live_index() {
     }
 }
 
+/// A page that is open costs the same however much is stored.
+#[tokio::test]
+async fn the_backlog_is_counted_by_indexes() {
+    let stand = SqliteStand::new();
+    stand.open().await.unwrap().close().await;
+    let mut connection = producer(&stand.path()).await;
+    for (statement, index) in [
+        (chores_sql::BACKLOG, "deliveries_live (destination=? AND lane=? AND due<?)"),
+        (chores_sql::DEAD_OF, "deliveries_ended (state=?)"),
+        (chores_sql::DEAD_GROUPS, "deliveries_ended (state=?)"),
+    ] {
+        let plan = plan(&mut connection, statement).await;
+        assert!(plan.contains(index), "{plan}");
+        assert!(!plan.contains("SCAN d\n") && !plan.contains("SCAN deliveries"), "{plan}");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_finds_its_rows_by_number() {
     let stand = SqliteStand::new();
