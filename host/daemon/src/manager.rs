@@ -43,7 +43,7 @@ impl Manager {
                 Self(Some(Arc::new(Inner { socket, watchdog })))
             }
             Err(error) => {
-                tracing::warn!(%error, socket = name, "the service manager cannot be told anything");
+                tracing::warn!(%error, manager.socket = name, "the service manager cannot be told anything");
                 Self::default()
             }
         }

@@ -102,12 +102,14 @@ impl Settings {
                 if taken.is_empty() {
                     tracing::info!("the settings were read again; none changed");
                 } else {
-                    let settings = taken.join(", ");
-                    tracing::info!(settings, "changed settings are in force");
+                    tracing::info!(
+                        settings.taken = taken.join(", "),
+                        "changed settings are in force"
+                    );
                 }
                 if !waiting.is_empty() {
                     tracing::warn!(
-                        settings = waiting.join(", "),
+                        settings.waiting = waiting.join(", "),
                         "these changed settings need a restart"
                     );
                 }

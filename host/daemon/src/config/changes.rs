@@ -104,6 +104,7 @@ mod tests {
             (&[("LEASE", "4s")], &["lease"]),
             (&[("MAX_BODY", "1KiB")], &["max_body"]),
             (&[("ORPHAN_AFTER", "1s")], &["orphan_after"]),
+            (&[("MAX_CONCURRENCY", "1")], &["max_concurrency"]),
             (&[("MAX_QUEUE", "1")], &["max_queue"]),
             (&[("MIN_FREE_DISK", "1")], &["min_free_disk"]),
             (&[("RETENTION_FINISHED", "1s")], &["retention.finished"]),
