@@ -29,6 +29,9 @@ pub(crate) struct ApiBench {
     /// A tenth of the rows and requests
     #[arg(long)]
     quick: bool,
+    /// An empty PostgreSQL database instead of SQLite, such as `postgres://me@db/bench`
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
 }
 
 /// What the bench of the queue may be told.
@@ -63,7 +66,14 @@ fn way(workspace: &Workspace) -> Result<()> {
 }
 
 fn api(workspace: &Workspace, options: &ApiBench) -> Result<()> {
-    with_daemon(workspace, "api_bench", if options.quick { &["--quick"] } else { &[] })
+    let mut arguments = Vec::new();
+    if options.quick {
+        arguments.push("--quick");
+    }
+    if let Some(database) = &options.database {
+        arguments.extend(["--database", database]);
+    }
+    with_daemon(workspace, "api_bench", &arguments)
 }
 
 /// Builds the daemon and a bench of it, and runs the bench.

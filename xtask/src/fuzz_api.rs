@@ -61,8 +61,14 @@ pub(crate) fn run(workspace: &Workspace, options: &FuzzApi) -> Result<()> {
     std::fs::copy(built.join("console.wasm"), plugins.join("console.wasm"))?;
     std::fs::write(plugins.join("hook.toml"), "plugin = \"console\"\n")?;
     let (mut daemon, url) = start(&workspace.target_dir.join("debug/postrider"), &house)?;
+    let program = match options.program.components().count() {
+        1 => options.program.clone(),
+        _ => std::path::absolute(&options.program)?,
+    };
     let tried = run_command(
-        Command::new(&options.program)
+        // It leaves notes of its own where it runs.
+        Command::new(program)
+            .current_dir(&house)
             .args(["run", "--checks", CHECKS, "--continue-on-failure", "--no-color"])
             .args(["--max-examples", &options.examples.to_string()])
             .args(["--seed", &options.seed.to_string()])

@@ -11,9 +11,9 @@ use postrider_queue::{NotificationFilter, Page, Queue, QueueError};
 use tokio::time::Instant;
 
 /// Rows that the first look goes through. The next ones grow while they are quick, and shrink when they are slow.
-const WINDOW: i64 = 4_096;
+const WINDOW: i64 = 1_024;
 /// Fewest rows of one look.
-const NARROWEST: i64 = 512;
+const NARROWEST: i64 = 256;
 /// Most rows of one look: what lies behind quick rows may be slow ones.
 const WIDEST: i64 = 1 << 16;
 /// A look as quick as this makes the next one go through twice as many rows.

@@ -30,7 +30,7 @@ pub struct Standing {
 pub(super) struct Depths(Mutex<Option<(Instant, Arc<[Standing]>)>>);
 
 impl Signals {
-    /// The registry's destinations, at most [`FRESH`] old. A destination that came since is not among them yet.
+    /// The registry's destinations, as they stood at most five seconds ago. A destination that came since is not among them yet.
     pub async fn standings(
         &self,
         queue: &dyn Queue,

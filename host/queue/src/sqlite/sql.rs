@@ -454,9 +454,9 @@ pub(super) const FIND_NOTIFICATIONS: &str = concat!(
      WHEN 'arrived' THEN n.fanned_out_at IS NULL \
      WHEN 'malformed' THEN n.malformed IS NOT NULL \
      WHEN 'unrouted' THEN n.deliveries = 0 \
-     WHEN 'live' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 0) \
-     WHEN 'dead' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 2) \
-     WHEN 'cancelled' THEN EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 3) \
+     WHEN 'live' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 0) \
+     WHEN 'dead' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 2) \
+     WHEN 'cancelled' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 3) \
      WHEN 'delivered' THEN n.deliveries > 0 \
        AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq) \
        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state <> 1) \

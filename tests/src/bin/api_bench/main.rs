@@ -1,4 +1,4 @@
-//! The API of the real daemon on SQLite with `synchronous=FULL`: ingest, lists at a million rows, listeners, and a good
+//! The API of the real daemon, on SQLite with `synchronous=FULL` unless `--database` names another: ingest, lists at a million rows, listeners, and a good
 //! client beside bad ones. Each figure stands beside its goal and beside what the same machine does bare, in the same
 //! run.
 //!
@@ -36,23 +36,29 @@ struct Size {
 }
 
 fn main() {
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let database = arguments.iter().position(|argument| argument == "--database");
+    let database = database.map(|place| arguments[place + 1].clone());
     let size = match quick {
         true => Size { rows: 100_000, requests: 8_000 },
         false => Size { rows: 1_000_000, requests: 40_000 },
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(run(size));
+    runtime.unwrap().block_on(run(size, database));
 }
 
-async fn run(size: Size) {
+async fn run(size: Size, database: Option<String>) {
     figures::machine();
     let house = House::new();
     house.put_module("console", "console");
     // Paused: its deliveries are written, and not made.
     house.put("held.toml", "plugin = \"console\"\nmatch = { type = [\"load.*\"] }\n");
-    let daemon = house.start().await;
+    let mut serve = house.command();
+    serve.args(["serve", "--listen", "127.0.0.1:0"]);
+    serve.envs(database.map(|database| ("POSTRIDER_DATABASE", database)));
+    let daemon = house.start_command(serve).await;
     let (status, answer) = daemon.post("/v1/destinations/held/pause", "").await;
     assert_eq!(status, 200, "{answer}");
 
