@@ -60,7 +60,7 @@ impl Reloader {
         let known = match self.queue.tell_version(&seen).await {
             Ok(known) => known,
             Err(error) => {
-                tracing::warn!(%error, plugin = name, "the new version could not be kept for a restart");
+                tracing::warn!(%error, plugin.name = name, "the new version could not be kept for a restart");
                 VersionRecord { seen, since: (self.now)() }
             }
         };
@@ -151,8 +151,8 @@ impl Reloader {
         let hash = self.last_hash(name)?;
         let plugin = self.kept_module(name, &hash).await?;
         tracing::warn!(
-            plugin = name,
-            hash,
+            plugin.name = name,
+            plugin.hash = hash,
             "the last good module is used instead of the broken file"
         );
         Some(plugin)

@@ -304,10 +304,10 @@ impl Judge {
             match self.queue.tell_version(&told).await {
                 Ok(known) => return Some(known),
                 Err(error) if told.worked => {
-                    tracing::debug!(%error, plugin = told.plugin, "what a version came to could not be kept yet");
+                    tracing::debug!(%error, plugin.name = told.plugin, "what a version came to could not be kept yet");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, plugin = told.plugin, "how a new version failed could not be kept");
+                    tracing::warn!(%error, plugin.name = told.plugin, "how a new version failed could not be kept");
                     return None;
                 }
             }
@@ -332,7 +332,7 @@ impl Judge {
             // Another host was faster, or it worked there.
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(%error, plugin = trial.plugin, "a new version that fails could not be quarantined");
+                tracing::error!(%error, plugin.name = trial.plugin, "a new version that fails could not be quarantined");
             }
         }
         self.hint.notify_one();
@@ -341,7 +341,14 @@ impl Judge {
     /// Of many hosts the one that quarantined it tells.
     fn say(&self, trial: &Trial, reason: &str) {
         let Trial { plugin, hash, version, predecessor, .. } = trial;
-        tracing::warn!(plugin, version, hash, ?predecessor, reason, "rolled back and quarantined");
+        tracing::warn!(
+            plugin.name = plugin,
+            plugin.version = version,
+            plugin.hash = hash,
+            plugin.predecessor = predecessor,
+            plugin.reason = reason,
+            "rolled back and quarantined"
+        );
         self.signals.tell(Event {
             kind: Kind::PluginRolledBack,
             subject: plugin.clone(),
