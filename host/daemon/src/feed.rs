@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 const MOMENT: Duration = Duration::from_millis(50);
 /// Most events of one frame: 4000 a second.
 const FRAME: usize = 200;
+/// Most events that are made in a moment while all who listen asked for few: a page that is open costs a busy host little.
+const FEW: usize = 20;
 /// Frames that a listener may be behind: some three seconds of the busiest.
 const FRAMES: usize = 64;
 /// Most listeners of one host.
@@ -38,6 +40,11 @@ struct Inner {
     now: fn() -> Timestamp,
     frames: broadcast::Sender<Arc<Frame>>,
     listeners: AtomicUsize,
+    /// Those of the listeners that hear everything, or choose from it.
+    eager: AtomicUsize,
+    /// Events that were wanted in this moment, and those that were not for want of room.
+    wanted: AtomicUsize,
+    unwanted: AtomicU64,
     number: AtomicU64,
     waiting: Mutex<Waiting>,
     told: Notify,
@@ -76,6 +83,7 @@ pub struct Frame {
 /// A listener's place among the others; free again when dropped.
 pub struct Listener {
     feed: Feed,
+    eager: bool,
     pub frames: broadcast::Receiver<Arc<Frame>>,
 }
 
@@ -86,6 +94,9 @@ impl Feed {
             now,
             frames: broadcast::channel(FRAMES).0,
             listeners: AtomicUsize::new(0),
+            eager: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
+            unwanted: AtomicU64::new(0),
             number: AtomicU64::new(0),
             waiting: Mutex::default(),
             told: Notify::new(),
@@ -95,6 +106,20 @@ impl Feed {
     /// Whether anybody listens; making an event for nobody is work for nothing.
     pub fn is_heard(&self) -> bool {
         self.0.listeners.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether one more event is worth making now; otherwise it is counted.
+    pub fn wants(&self) -> bool {
+        if !self.is_heard() {
+            return false;
+        }
+        let most = if self.0.eager.load(Ordering::Relaxed) > 0 { FRAME } else { FEW };
+        let wanted = self.0.wanted.fetch_add(1, Ordering::Relaxed) < most;
+        if !wanted {
+            self.0.unwanted.fetch_add(1, Ordering::Relaxed);
+            self.0.told.notify_one();
+        }
+        wanted
     }
 
     /// Tells events. Never waits for anybody.
@@ -113,10 +138,11 @@ impl Feed {
         self.0.told.notify_one();
     }
 
-    /// Listens from now on, unless too many do.
-    pub fn listen(&self) -> Option<Listener> {
+    /// Listens from now on, unless too many do. Who is not `eager` is content with some of what happens at once.
+    pub fn listen(&self, eager: bool) -> Option<Listener> {
         let taken = self.0.listeners.fetch_add(1, Ordering::Relaxed);
-        let listener = Listener { feed: self.clone(), frames: self.0.frames.subscribe() };
+        self.0.eager.fetch_add(usize::from(eager), Ordering::Relaxed);
+        let listener = Listener { feed: self.clone(), eager, frames: self.0.frames.subscribe() };
         (taken < LISTENERS).then_some(listener)
     }
 
@@ -145,9 +171,11 @@ impl Feed {
     }
 
     fn frame(&self) -> Option<Frame> {
-        let waiting =
+        let mut waiting =
             std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        if waiting.events.is_empty() {
+        self.0.wanted.store(0, Ordering::Relaxed);
+        waiting.missed += self.0.unwanted.swap(0, Ordering::Relaxed);
+        if waiting.events.is_empty() && waiting.missed == 0 {
             return None;
         }
         let mut events = Vec::with_capacity(waiting.events.len());
@@ -235,6 +263,7 @@ impl Feed {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.feed.0.eager.fetch_sub(usize::from(self.eager), Ordering::Relaxed);
         self.feed.0.listeners.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -255,7 +284,7 @@ mod tests {
     async fn what_is_told_at_once_goes_out_together_and_the_rest_is_counted() {
         let (feed, stop) = (feed(), CancellationToken::new());
         feed.tell(events(&feed, 5));
-        let mut listener = feed.listen().unwrap();
+        let mut listener = feed.listen(true).unwrap();
         tokio::spawn(feed.clone().run(stop.clone()));
         feed.tell(events(&feed, FRAME + 7));
         let frame = listener.frames.recv().await.unwrap();
@@ -269,7 +298,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listener_that_does_not_read_costs_its_own_events_only() {
         let (feed, stop) = (feed(), CancellationToken::new());
-        let (mut slow, mut quick) = (feed.listen().unwrap(), feed.listen().unwrap());
+        let (mut slow, mut quick) = (feed.listen(true).unwrap(), feed.listen(true).unwrap());
         tokio::spawn(feed.clone().run(stop.clone()));
         for number in 1..=2 * FRAMES as u64 {
             feed.tell(events(&feed, 1));
@@ -280,13 +309,37 @@ mod tests {
         stop.cancel();
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn while_all_want_few_no_more_are_made_and_the_rest_is_counted() {
+        let (feed, stop) = (feed(), CancellationToken::new());
+        assert!(!feed.wants(), "nobody listens");
+        let mut calm = feed.listen(false).unwrap();
+        tokio::spawn(feed.clone().run(stop.clone()));
+        let made = (0..FEW + 5).filter(|_| feed.wants()).count();
+        assert_eq!(made, FEW);
+        feed.tell(events(&feed, made));
+        let frame = calm.frames.recv().await.unwrap();
+        assert_eq!((frame.events.len(), frame.missed), (FEW, 5));
+        let eager = feed.listen(true).unwrap();
+        assert_eq!((0..FEW + 5).filter(|_| feed.wants()).count(), FEW + 5);
+        drop(eager);
+        assert!(!feed.wants(), "this moment is full for the others");
+        let frame = calm.frames.recv().await.unwrap();
+        assert_eq!(
+            (frame.events.len(), frame.missed),
+            (0, 1),
+            "what was never told is still counted"
+        );
+        stop.cancel();
+    }
+
     #[test]
     fn places_are_free_again() {
         let feed = feed();
-        let listeners: Vec<Listener> = (0..LISTENERS).map_while(|_| feed.listen()).collect();
-        assert!(listeners.len() == LISTENERS && feed.listen().is_none());
+        let listeners: Vec<Listener> = (0..LISTENERS).map_while(|_| feed.listen(true)).collect();
+        assert!(listeners.len() == LISTENERS && feed.listen(true).is_none());
         drop(listeners);
-        assert!(feed.listen().is_some());
+        assert!(feed.listen(true).is_some());
         assert!(!feed.is_heard());
     }
 }

@@ -1,7 +1,9 @@
 //! The page in a real browser, as a person uses it.
 
+use std::time::{Duration, Instant};
+
 use postrider_tests::browser::{Browser, key};
-use postrider_tests::daemon::{Daemon, House, PATIENCE};
+use postrider_tests::daemon::{Daemon, House, PATIENCE, http};
 use postrider_tests::receiver::{Receiver, text};
 use serde_json::{Value, json};
 
@@ -331,4 +333,94 @@ async fn a_million_rows_do_not_hold_up_the_page() {
     }
     nothing_is_wrong(&browser).await;
     assert!(daemon.stop().await.success());
+}
+
+/// Each asks every three seconds, as the page does.
+const PAGES: usize = 200;
+
+/// Half a minute of deliveries with and without pages, which ask as the scripts do; says what it measured.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures for a minute; the goals are those of a release build"]
+async fn two_hundred_open_pages_cost_little() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let daemon = house.start().await;
+    let period = Duration::from_secs(20);
+    let before = cost(&daemon, period).await;
+    let memory = resident(daemon.pid());
+    let mut pages = tokio::task::JoinSet::new();
+    for n in 0..PAGES {
+        let overview = format!("{}/v1/overview", daemon.url());
+        pages.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(3));
+            // They were not opened at once.
+            ticks.reset_after(Duration::from_millis(15 * n as u64));
+            loop {
+                ticks.tick().await;
+                http().get(&overview).send().await.unwrap().bytes().await.unwrap();
+            }
+        });
+    }
+    let with = cost(&daemon, period).await;
+    let grown = resident(daemon.pid()).saturating_sub(memory);
+    pages.shutdown().await;
+    eprintln!("{PAGES} pages: {:.1} % of a core, {} KiB", (with - before) * 100.0, grown >> 10);
+
+    // Turn by turn, so that what else the machine does falls on both.
+    let (mut alone, mut beside) = (0.0, 0.0);
+    for _ in 0..4 {
+        alone += busy(&daemon, period / 4).await / 4.0;
+        for n in 0..20 {
+            let path = if n % 2 == 0 { "/v1/events?most=40" } else { "/v1/overview" };
+            let url = format!("{}{path}", daemon.url());
+            pages.spawn(async move {
+                let mut ticks = tokio::time::interval(Duration::from_secs(3));
+                loop {
+                    ticks.tick().await;
+                    let mut answer = http().get(&url).send().await.unwrap();
+                    while let Ok(Some(_)) = answer.chunk().await {}
+                }
+            });
+        }
+        beside += busy(&daemon, period / 4).await / 4.0;
+        pages.shutdown().await;
+    }
+    eprintln!(
+        "deliveries a second: {alone:.0} alone, {beside:.0} beside 20 pages, ten of them live"
+    );
+    assert!(daemon.stop().await.success());
+}
+
+/// The share of a core that the daemon takes for some time.
+async fn cost(daemon: &Daemon, period: Duration) -> f64 {
+    let (began, ticks) = (Instant::now(), ticks(daemon.pid()));
+    tokio::time::sleep(period).await;
+    let took = began.elapsed();
+    let used = self::ticks(daemon.pid()) - ticks;
+    // Of Linux: a hundred a second.
+    f64::from(used) / 100.0 / took.as_secs_f64()
+}
+
+/// Deliveries a second while as many as possible come in for some time.
+async fn busy(daemon: &Daemon, period: Duration) -> f64 {
+    let (began, mut sent) = (Instant::now(), 0);
+    let batch = vec![json!({"type": "x", "content": 1}); 200];
+    while began.elapsed() < period {
+        let (status, _) = daemon.post("/v1/notifications/batch", json!(batch).to_string()).await;
+        assert_eq!(status, 200);
+        sent += 200;
+        daemon.until_empty().await;
+    }
+    f64::from(sent) / began.elapsed().as_secs_f64()
+}
+
+fn ticks(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit_once(") ").unwrap().1;
+    after.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>().unwrap()).sum()
+}
+
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4_096
 }

@@ -64,7 +64,8 @@ pub async fn listen(
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Problem> {
     let most = wanted.most()?;
-    let listener = api.feed.listen().ok_or_else(|| {
+    let eager = most.is_none() || wanted.is_narrow();
+    let listener = api.feed.listen(eager).ok_or_else(|| {
         let detail = format!("{LISTENERS} listen already; close one of them, or ask another host");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
@@ -154,8 +155,7 @@ impl Listening {
     }
 
     fn shown(&self, frame: &Arc<Frame>) -> Bytes {
-        let Wanted { event, kind, destination, most: _ } = &self.wanted;
-        if event.is_none() && kind.is_none() && destination.is_none() {
+        if !self.wanted.is_narrow() {
             return frame.whole.clone();
         }
         let wanted = frame.events.iter().filter(|(event, _)| self.wanted.wants(event));
@@ -168,6 +168,12 @@ impl Listening {
 }
 
 impl Wanted {
+    /// Whether it is not content with whatever happens.
+    fn is_narrow(&self) -> bool {
+        let Self { event, kind, destination, most: _ } = self;
+        event.is_some() || kind.is_some() || destination.is_some()
+    }
+
     /// Events of one answer.
     fn most(&self) -> Result<Option<usize>, Problem> {
         let Some(text) = &self.most else { return Ok(None) };
@@ -198,7 +204,7 @@ mod tests {
         let most = Some("4".to_owned());
         let wanted = Wanted { event: Some("*.paused".into()), most, ..Wanted::default() };
         let listening = Listening {
-            listener: feed.listen().unwrap(),
+            listener: feed.listen(true).unwrap(),
             feed: feed.clone(),
             most: wanted.most().ok().flatten(),
             wanted,

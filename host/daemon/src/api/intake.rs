@@ -10,9 +10,8 @@ pub(super) async fn store(api: &Api, batch: Vec<Enqueue>) -> Result<Vec<Enqueued
     if batch.is_empty() {
         return Ok(Vec::new());
     }
-    let heard = api.feed.is_heard();
-    let events: Vec<_> =
-        batch.iter().filter(|_| heard).map(|item| api.feed.accepted(&item.notification)).collect();
+    let told = |item: &Enqueue| api.feed.wants().then(|| api.feed.accepted(&item.notification));
+    let events: Vec<_> = batch.iter().map(told).collect();
     let answers = api.queue.enqueue(batch).await?;
     api.signals.enqueued(&answers);
     api.waker.wake();
@@ -22,6 +21,7 @@ pub(super) async fn store(api: &Api, batch: Vec<Enqueue>) -> Result<Vec<Enqueued
     });
     api.admission.accepted(made.sum());
     let stored = answers.iter().map(|answer| matches!(answer, Enqueued::Stored { .. }));
-    api.feed.tell(events.into_iter().zip(stored).filter_map(|(event, new)| new.then_some(event)));
+    let events = events.into_iter().zip(stored);
+    api.feed.tell(events.filter_map(|(event, new)| event.filter(|_| new)));
     Ok(answers)
 }

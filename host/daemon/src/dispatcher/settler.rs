@@ -44,7 +44,7 @@ impl Settler {
     pub(super) fn settle(&self, lease: &Lease, settle: Settle) {
         let ordered = lease.order_key.is_some();
         let about = About::of(lease, &settle);
-        let feed = self.1.as_ref().filter(|feed| feed.is_heard());
+        let feed = self.1.as_ref().filter(|feed| feed.wants());
         let event = feed.and_then(|feed| feed.settled(lease, &settle));
         if self.0.send(Ending { settle, ordered, about, event }).is_err() {
             tracing::error!("a settlement came after the end; its lease will expire");

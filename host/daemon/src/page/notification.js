@@ -50,8 +50,9 @@ function verdict(it, known) {
   if (!all.length) return say('warn', 'unrouted', 'No destination’s match let it through when it came, so nobody got it. Below is why, destination by destination.');
   const of = (...states) => all.filter((one) => states.includes(one.state));
   const [delivered, live, dead] = [of('delivered'), of('pending', 'leased'), of('dead')];
-  const kind = dead.length ? 'bad' : live.length ? 'busy' : 'ok';
-  const word = dead.length ? 'gave up' : live.length ? 'under way' : 'done';
+  // One whose fallback has delivered it is no loss.
+  const lost = dead.filter((one) => all.find(({ id }) => id === one.fallback_to)?.state !== 'delivered');
+  const [kind, word] = lost.length ? ['bad', 'gave up'] : live.length ? ['busy', 'under way'] : dead.length ? ['warn', 'done by a fallback'] : ['ok', 'done'];
   return say(kind, word, `Delivered to ${count(delivered.length)} of ${plural(all.length, 'destination')}.`,
     [...dead, ...live].map((one) => h('p', { key: one.id }, h('b', null, one.destination), ': ', next(one, known))));
 }
@@ -96,7 +97,6 @@ function card(one, known, view) {
       h('div', { class: 'buttons' }, actions)),
     one.state !== 'delivered' && h('p', null, h('b', null, 'Next: '), next(one, known)),
     one.fallback_of && h('p', { class: 'muted' }, `It was taken over from ${linked(one.fallback_of)}.`),
-    one.fallback_to && h('p', { class: 'muted' }, `Its fallback took over: ${linked(one.fallback_to)}.`),
     one.expires && h('p', { class: 'muted' }, `It expires ${away(one.expires)}.`),
     timeLine(one, modules, seen));
 }
