@@ -18,6 +18,11 @@ pub fn trapping_module() -> Vec<u8> {
     with_function(Some(&[0]), None)
 }
 
+/// Accepts every configuration and computes for ever in every `send`.
+pub fn looping_module() -> Vec<u8> {
+    with_function(Some(&[0x03, 0x40, 0x0c, 0, 0x0b, 0]), None)
+}
+
 /// The same module with a custom section more: another hash, the same behaviour. `mark` is at most 100 bytes.
 pub fn marked(module: &[u8], mark: &str) -> Vec<u8> {
     let name = text(mark);

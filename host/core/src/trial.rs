@@ -57,7 +57,7 @@ impl Tally {
 
 /// Whether a module failed an attempt by its own fault: it trapped, broke a limit, or computed until its time was over.
 /// One that waited for its receiver did not: a receiver that is down is no reason to take a version back.
-/// `computed` is the part of `elapsed` in which the guest ran.
+/// `computed` is the part of `elapsed` in which the guest ran, or would have if others had not.
 pub fn is_own_fault(outcome: &Outcome, computed: Duration, elapsed: Duration) -> bool {
     match outcome {
         Outcome::Fault { fault: Fault::Trap | Fault::Limit, .. } => true,

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postrider_core::Fault;
@@ -36,6 +37,8 @@ pub struct Usage {
     pub elapsed: Duration,
     /// Time in which the guest computed, in slices of the ticker: zero for all that are short.
     pub computed: Duration,
+    /// Time in which it would have computed, and others did.
+    pub waited: Duration,
     /// Linear memory, in bytes.
     pub memory: u64,
     /// Log lines that did not fit into `limits.log`.
@@ -163,6 +166,7 @@ fn finish<T>(
     let usage = Usage {
         elapsed: started.elapsed(),
         computed: SLICE * context.slices,
+        waited: Duration::from_micros(context.waited.load(Ordering::Relaxed)),
         memory: context.limiter.memory(),
         lines_dropped: context.log.dropped(),
         status: context.hooks.outgoing.status(),

@@ -1,6 +1,7 @@
 //! What one instance has: its grants, its budgets and an empty WASI.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) limiter: Limiter,
     /// Slices of the ticker that it computed in.
     pub(crate) slices: u32,
+    /// Microseconds for which it had to wait between them, as others computed.
+    pub(crate) waited: Arc<AtomicU64>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
@@ -49,7 +52,8 @@ pub(crate) fn store(
     store.epoch_deadline_callback(move |mut store| {
         let context = store.data_mut();
         context.slices = context.slices.saturating_add(1);
-        let turn = turns.next(context.slices, tokio::time::Instant::now());
+        let (began, waited) = (tokio::time::Instant::now(), context.waited.clone());
+        let turn = turns.next(context.slices, began);
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
@@ -61,6 +65,8 @@ pub(crate) fn store(
                 if turn.is_some() {
                     tokio::task::yield_now().await;
                 }
+                let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                waited.fetch_add(micros, Ordering::Relaxed);
             }),
         ))
     });
@@ -81,6 +87,7 @@ impl Context {
             hooks: Hooks { outgoing: Outgoing::new(binding.clone(), tokens, client) },
             limiter: Limiter::new(&binding.limits),
             slices: 0,
+            waited: Arc::default(),
             wasi: empty_wasi(&log),
             http,
             table,
@@ -92,6 +99,7 @@ impl Context {
     /// The budgets of another delivery, for an instance that is used again.
     pub(crate) fn renew(&mut self) {
         self.slices = 0;
+        self.waited.store(0, Ordering::Relaxed);
         self.log.renew();
         self.hooks.outgoing.renew();
     }

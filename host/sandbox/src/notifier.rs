@@ -189,6 +189,7 @@ impl Usage {
         Self {
             elapsed: self.elapsed + other.elapsed,
             computed: self.computed + other.computed,
+            waited: self.waited + other.waited,
             memory: self.memory.max(other.memory),
             lines_dropped: self.lines_dropped + other.lines_dropped,
             status: other.status.or(self.status),

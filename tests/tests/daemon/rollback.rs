@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postrider_test_postgres::{Cluster, Settings};
-use postrider_tests::core_module::{marked, trapping_module};
+use postrider_tests::core_module::{looping_module, marked, trapping_module};
 use postrider_tests::daemon::{Daemon, House, PATIENCE};
 use postrider_tests::receiver::Receiver;
 use serde_json::{Value, json};
@@ -102,6 +102,22 @@ async fn a_new_version_that_traps_is_rolled_back_for_good_and_nothing_is_lost() 
     let (status, refused) = daemon.get("/v1/plugins/webook").await;
     assert_eq!(status, 404);
     assert!(refused["detail"].as_str().unwrap().contains("did you mean \"webhook\"?"), "{refused}");
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_new_version_that_computes_for_ever_is_rolled_back_however_many_run_at_once() {
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "policy = { attempts = 1, timeout = '2s' }");
+    let daemon = house.start().await;
+    let good = prove(&daemon, &receiver).await;
+    replace(&house, &daemon, &looping_module()).await;
+    // Together they leave each of them a fraction of its time.
+    send(&daemon, 8).await;
+    receiver.until(9, PATIENCE).await;
+    assert_eq!(in_force(&daemon).await, good);
+    let (_, attempts) = daemon.get("/v1/deliveries?destination=hook").await;
+    assert!(attempts["items"][0]["attempts"].as_u64() >= Some(2), "{attempts}");
     assert!(daemon.stop().await.success());
 }
 

@@ -26,7 +26,9 @@ impl NotifierCall for Watched {
     async fn send(&self, notification: &Notification, attempt: u32, parts_done: u32) -> Sent {
         let sent = self.notifier.send(notification, attempt, parts_done).await;
         self.signals.0.metrics.used(&self.destination, &sent.usage);
-        let Usage { computed, elapsed, status, .. } = sent.usage;
+        let Usage { computed, waited, elapsed, status, .. } = sent.usage;
+        // Ten spinners at once are no better than one.
+        let computed = computed + waited;
         let blame = match trial::is_own_fault(&sent.outcome, computed, elapsed) {
             true => Blame::Module,
             false => Blame::Elsewhere,
