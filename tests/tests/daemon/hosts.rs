@@ -104,7 +104,8 @@ async fn offer(url: &str) -> reqwest::Result<reqwest::Response> {
     http().post(format!("{url}/v1/notifications")).body(body).send().await
 }
 
-/// At twice the rate it would take two seconds; a slow machine only makes it longer.
+/// The first second's worth goes at once. At twice the rate it would take one second more, at the rate it takes three; a
+/// slow machine only makes it longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_keep_one_rate_together() {
     let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
@@ -118,7 +119,7 @@ async fn hosts_keep_one_rate_together() {
     }
     receiver.until(40, PATIENCE).await;
     let took = begun.elapsed();
-    assert!(took > Duration::from_secs(3), "40 at ten a second took {took:?}");
+    assert!(took > Duration::from_secs(2), "40 at ten a second took {took:?}");
     for daemon in daemons {
         daemon.until_empty().await;
         assert!(daemon.stop().await.success());

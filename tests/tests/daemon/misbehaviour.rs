@@ -1,11 +1,13 @@
 use postrider_tests::daemon::{Daemon, PATIENCE};
+use postrider_tests::modules::module;
 use postrider_tests::receiver::Receiver;
 use serde_json::{Value, json};
 
 use crate::hooked;
 
-/// What a guest may do, and how its one attempt ends.
-const FIXTURE: [(&str, &str); 12] = [
+/// What a guest may do, and how its one attempt ends. Those that are delivered were denied what they wanted, and take
+/// it well; the sandbox's tests look at what they were told.
+const FIXTURE: [(&str, &str); 15] = [
     ("trap", "dead"),
     ("panic", "dead"),
     ("exit", "dead"),
@@ -18,9 +20,20 @@ const FIXTURE: [(&str, &str); 12] = [
     ("long-log-line", "dead"),
     ("big-answer", "dead"),
     ("sleep", "dead"),
+    ("many-requests", "delivered"),
+    ("exfiltrate", "dead"),
+    ("state-flood", "delivered"),
 ];
-const FIXTURE_WASI: [(&str, &str); 3] =
-    [("handles", "dead"), ("header", "dead"), ("stdout", "delivered")];
+const FIXTURE_WASI: [(&str, &str); 6] = [
+    ("handles", "dead"),
+    ("header", "dead"),
+    ("stdout", "delivered"),
+    ("socket", "delivered"),
+    ("file", "delivered"),
+    ("env", "delivered"),
+];
+/// Destinations whose module never lets them begin.
+const CONFIGURE: [&str; 4] = ["no", "error", "trap", "loop"];
 /// Memory that may stay with the daemon after all of it, in KiB.
 const MAX_GROWTH: u64 = 30 << 10;
 
@@ -52,16 +65,27 @@ async fn end(daemon: &Daemon, destination: &str) -> String {
     state(&daemon.until(&path, |d| ["dead", "delivered"].contains(&state(d).as_str())).await)
 }
 
+/// Every 97th byte is another one.
+fn mutated(mut bytes: Vec<u8>) -> Vec<u8> {
+    for byte in bytes.iter_mut().skip(8).step_by(97) {
+        *byte ^= 0x55;
+    }
+    bytes
+}
+
 #[tokio::test]
 async fn whatever_a_guest_does_the_daemon_and_a_healthy_destination_do_not_notice() {
     let receiver = Receiver::ok().await;
     let house = hooked(&receiver, "match.type = \"*\"");
     house.put_module("fixture", "fixture");
     house.put_module("fixture_wasi", "fixture_wasi");
+    let victim = Receiver::ok().await;
+    let elsewhere = Receiver::ok().await;
+    let (url, evil) = (victim.origin(), elsewhere.origin());
     let misbehaving = FIXTURE.map(|(doing, state)| ("fixture", doing, state));
     let misbehaving_wasi = FIXTURE_WASI.map(|(doing, state)| ("fixture_wasi", doing, state));
     let all: Vec<_> = misbehaving.into_iter().chain(misbehaving_wasi).collect();
-    for (module, doing, _) in &all {
+    for (guest, doing, _) in &all {
         // A slow machine must not turn the other ends into time-outs; the log flood meets its end by time.
         let timeout = if ["loop", "host-call-loop", "sleep", "log-flood"].contains(doing) {
             "500ms"
@@ -71,13 +95,47 @@ async fn whatever_a_guest_does_the_daemon_and_a_healthy_destination_do_not_notic
         house.put(
             &format!("{doing}.toml"),
             format!(
-                "plugin = \"{module}\"\nmatch.type = \"{doing}\"\npolicy.attempts = 1\npolicy.timeout = \"{timeout}\"\n\
-                 limits.memory = \"32MiB\"\nconfig.do = \"{doing}\"\n"
+                "plugin = \"{guest}\"\nmatch.type = \"{doing}\"\npolicy.attempts = 1\npolicy.timeout = \"{timeout}\"\n\
+                 limits.memory = \"32MiB\"\nallow = [\"{url}\"]\nallow_private = true\n[config]\ndo = \"{doing}\"\n{}",
+                if *guest == "fixture" {
+                    format!("url = \"{url}/\"\nevil_url = \"{evil}/\"\n")
+                } else {
+                    format!("address = \"{}\"\npath = \"/etc/passwd\"\n", victim.address)
+                },
             ),
         );
     }
+    for configure in CONFIGURE {
+        let file = format!(
+            "plugin = \"fixture\"\nmatch.type = \"never\"\npolicy.timeout = \"500ms\"\nconfig.configure = \"{configure}\"\n"
+        );
+        house.put(&format!("configure-{configure}.toml"), file);
+    }
+    let whole = std::fs::read(module("fixture")).unwrap();
+    let broken = [("truncated", whole[..whole.len() / 2].to_vec()), ("mutated", mutated(whole))];
+    for (name, bytes) in broken {
+        house.put(&format!("{name}.wasm"), bytes);
+    }
+    house.put_module("wrong_world", "wrong_world");
+    house.put_module("liar", "liar");
     let daemon = house.start().await;
     let pid = daemon.pid();
+    for name in ["truncated", "mutated", "wrong_world"] {
+        let is_rejected = |found: &Value| {
+            let mut items = found["items"].as_array().into_iter().flatten();
+            items.any(|item| item["name"] == name && item["state"] == "rejected")
+        };
+        daemon.until("/v1/plugins", is_rejected).await;
+    }
+    let kept_out = |found: &Value| {
+        let items = found["items"].as_array().into_iter().flatten();
+        let out = items.filter(|item| {
+            let name = item["name"].as_str().unwrap_or_default();
+            name.starts_with("configure-") && item["state"] != "ready"
+        });
+        out.count() == CONFIGURE.len()
+    };
+    daemon.until("/v1/destinations", kept_out).await;
     let mut sent = 0;
     let mut first = None;
     for round in 0..2 {
@@ -105,6 +163,7 @@ async fn whatever_a_guest_does_the_daemon_and_a_healthy_destination_do_not_notic
         "{connections} connections became {connections_after}"
     );
     assert_eq!(daemon.pid(), pid);
+    assert_eq!(elsewhere.received().len(), 0, "nothing was granted there");
     let mut ids = receiver.ids(sent, PATIENCE).await;
     ids.sort_unstable();
     ids.dedup();
