@@ -3,10 +3,12 @@
 //! - `workspace`: where things are, and how cargo is run.
 //! - `modules`: the wasm target and the modules built for it.
 //! - `plugins_dir`: what a fresh plugins directory holds.
+//! - `examples`: the examples of notifiers, in every language.
 //! - `serve`, `test`, `bench`, `dist`: one tool each.
 
 mod bench;
 mod dist;
+mod examples;
 mod modules;
 mod plugins_dir;
 mod serve;
@@ -50,6 +52,8 @@ enum Tool {
         #[command(subcommand)]
         what: Option<bench::Bench>,
     },
+    /// Builds and tries the examples of notifiers in every language; installs their tools into the cache
+    Examples(examples::Options),
     /// Puts the daemon, the modules and the contract into `dist` below the target directory
     Dist,
     /// Adds the target that modules are built for, where it is missing
@@ -69,6 +73,7 @@ fn run(tool: Tool) -> Result<()> {
         Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
         Tool::Test { filter } => test::run(&workspace, &filter),
         Tool::Bench { what } => bench::run(&workspace, what),
+        Tool::Examples(options) => examples::run(&workspace, &options),
         Tool::Dist => dist::run(&workspace),
         Tool::Target => modules::add_target(&workspace),
     }

@@ -7,6 +7,7 @@
 //! - `compiling`: a module that takes ages to compile, and its compiler's end.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
+//! - `handlers`: the examples of notifiers, in every language.
 //! - `ingest`: formats that other systems speak, sent by them.
 //! - `outbox`: the examples of producers that insert by SQL.
 //! - `faults`: hosts stand still, their database crashes, their connections break.
@@ -15,6 +16,7 @@
 //! - `storm`: hosts are killed at random under load.
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
+//! - `plugin_projects`, `plugin_tools`: the commands for authors of modules.
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `schedule`: when a notification is sent, until when, and after which other.
@@ -39,10 +41,12 @@ mod crash;
 mod faults;
 mod fleet;
 mod full_disk;
+mod handlers;
 mod hosts;
 mod ingest;
 mod misbehaviour;
 mod outbox;
+mod plugin_projects;
 mod plugin_tools;
 mod redaction;
 mod refusals;
