@@ -76,13 +76,21 @@ impl House {
 
     /// Takes what another house's daemon has compiled. Before the first start.
     pub fn take_compiled(&self, other: &Self) {
-        let of = |house: &Self| house.path().join("data/cache");
+        self.take_compiled_from(&other.compiled());
+    }
+
+    /// Takes compiled modules out of another cache. Before the first start.
+    pub fn take_compiled_from(&self, cache: &Path) {
         // The cache takes a directory that is its owner's only.
-        std::fs::DirBuilder::new().mode(0o700).create(of(self)).unwrap();
-        for file in std::fs::read_dir(of(other)).unwrap() {
+        std::fs::DirBuilder::new().mode(0o700).create(self.compiled()).unwrap();
+        for file in std::fs::read_dir(cache).unwrap() {
             let file = file.unwrap();
-            std::fs::copy(file.path(), of(self).join(file.file_name())).unwrap();
+            std::fs::copy(file.path(), self.compiled().join(file.file_name())).unwrap();
         }
+    }
+
+    fn compiled(&self) -> PathBuf {
+        self.path().join("data/cache")
     }
 
     /// A command of the daemon's binary in this house, without settings from outside.

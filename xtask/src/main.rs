@@ -3,11 +3,13 @@
 //! - `workspace`: where things are, and how cargo is run.
 //! - `modules`: the wasm target and the modules built for it.
 //! - `plugins_dir`: what a fresh plugins directory holds.
+//! - `examples`: the examples of notifiers, in every language.
 //! - `serve`, `test`, `bench`, `fuzz_api`, `dist`, `deb`: one tool each.
 
 mod bench;
 mod deb;
 mod dist;
+mod examples;
 mod fuzz_api;
 mod modules;
 mod plugins_dir;
@@ -54,6 +56,8 @@ enum Tool {
     },
     /// Tries the API by schemathesis: some thousand good and bad requests, made of its own description
     FuzzApi(fuzz_api::FuzzApi),
+    /// Builds and tries the examples of notifiers in every language; installs their tools into the cache
+    Examples(examples::Options),
     /// Puts the daemon, the modules and the contract into `dist` below the target directory
     Dist,
     /// Makes a Debian package of the daemon, its units and the modules; takes cargo-deb
@@ -83,6 +87,7 @@ fn run(tool: Tool) -> Result<()> {
         Tool::Test { filter } => test::run(&workspace, &filter),
         Tool::Bench { what } => bench::run(&workspace, what),
         Tool::FuzzApi(options) => fuzz_api::run(&workspace, &options),
+        Tool::Examples(options) => examples::run(&workspace, &options),
         Tool::Dist => dist::run(&workspace),
         Tool::Deb { profile, no_build } => deb::run(&workspace, profile, !no_build),
         Tool::Target => modules::add_target(&workspace),

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all tests of the workspace.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -37,9 +38,22 @@ pub(crate) fn run(workspace: &Workspace, filter: &[OsString]) -> Result<()> {
     )
 }
 
+/// Runs one ignored test, which finds what it needs by an environment variable. The daemon is built by then.
+pub(crate) fn run_ignored(workspace: &Workspace, test: &str, given: (&str, &Path)) -> Result<()> {
+    let has_nextest = succeeds(workspace.cargo("nextest").arg("--version"));
+    let mut cargo = workspace.cargo(if has_nextest { "nextest" } else { "test" });
+    cargo.env(given.0, given.1);
+    cargo.env(DAEMON_VARIABLE, workspace.target_dir.join("debug/postrider"));
+    match has_nextest {
+        true => cargo.args(["run", "--workspace", "--run-ignored", "only", test]),
+        false => cargo.args(["--workspace", "--tests", test, "--", "--ignored"]),
+    };
+    run_command(&mut cargo)
+}
+
 /// Builds the daemon together with the tests: alone it would get other features of the shared dependencies, as
 /// those that only tests ask for would be missing, and they would all be built twice.
-fn build_daemon(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build_daemon(workspace: &Workspace) -> Result<()> {
     let mut cargo = workspace.cargo("build");
     run_command(cargo.args(["--workspace", "--bins", "--tests", "--examples"]))
         .context("the daemon and the tests could not be built")

@@ -87,13 +87,22 @@ fn target_dir(root: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Resul
     if let Some(given) = variable("CARGO_TARGET_DIR") {
         return std::path::absolute(given).context("CARGO_TARGET_DIR");
     }
+    Ok(match cache_of(variable) {
+        Some(cache) => cache.join("target"),
+        None => root.join("target"),
+    })
+}
+
+/// What is postrider's in the user's cache; none where the user has none.
+pub(crate) fn cache() -> Option<PathBuf> {
+    cache_of(variable)
+}
+
+fn cache_of(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let cache = variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
-    Ok(match cache {
-        Some(cache) => cache.join("postrider/target"),
-        None => root.join("target"),
-    })
+    cache.map(|cache| cache.join("postrider"))
 }
 
 /// An environment variable; none where it is empty.
@@ -127,7 +136,8 @@ pub(crate) fn say(text: &str) -> Result<()> {
     writeln!(io::stderr(), "{text}").context("cannot write to stderr")
 }
 
-fn line(command: &Command) -> String {
+/// A command as it is typed, without the way to its program.
+pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

@@ -1,10 +1,11 @@
 //! Compiled components on disk, for the owner only: loading one runs what it says.
 //!
-//! A file's name holds the key (source, wasmtime and its settings) and the digest of its content, so an entry that
-//! was damaged, cut or made by another engine is not loaded but compiled again.
+//! A file's name holds the key (source, wasmtime and its settings) and the checksum of its content, so an entry that
+//! was damaged, cut or made by another engine is not loaded but compiled again. A checksum and no digest: nobody but
+//! the owner can write here, and 40 MB are hashed ten times as long as they are read.
 
 use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
@@ -12,6 +13,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::FixedState;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -23,6 +25,8 @@ const EXTENSION: &str = "cwasm";
 const REFUSAL: &str = "refused";
 /// How long such a note counts: a busy day must not decide for ever.
 const REFUSAL_AGE: Duration = Duration::from_secs(86_400);
+/// Bytes of an entry that are read at once.
+const PIECE: usize = 256 << 10;
 /// Longest such note that is read, in bytes.
 const MAX_REFUSAL: u64 = 1_000;
 
@@ -72,8 +76,8 @@ impl Cache {
         source: &str,
         code: &[u8],
     ) -> Result<Component, String> {
-        let digest = hex(&Sha256::digest(code));
-        let name = format!("{}-{digest}.{EXTENSION}", self.key(source));
+        let sum = checksum(code).map_err(|error| error.to_string())?;
+        let name = format!("{}-{sum}.{EXTENSION}", self.key(source));
         let path = self.directory.join(&name);
         self.write(&path, code).map_err(|error| {
             format!(
@@ -82,7 +86,7 @@ impl Cache {
             )
         })?;
         prune(&self.directory, &path, MAX_BYTES);
-        load(engine, &path, &format!("{digest}.{EXTENSION}"))
+        load(engine, &path, &format!("{sum}.{EXTENSION}"))
     }
 
     fn key(&self, source: &str) -> String {
@@ -158,26 +162,41 @@ fn prune(directory: &Path, kept: &Path, most: u64) {
     }
 }
 
-/// Loads an entry after checking that it is whole and the owner's. `rest` of its name is its digest.
+/// Loads an entry after checking that it is whole and the owner's. `rest` of its name is its checksum.
 fn load(engine: &Engine, path: &Path, rest: &str) -> Result<Component, String> {
     let about = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     let owner = path.parent().and_then(|directory| fs::metadata(directory).ok()).map(|d| d.uid());
     if !about.is_file() || about.mode() & 0o077 != 0 || Some(about.uid()) != owner {
         return Err("it is not a file of its owner alone".to_owned());
     }
-    let code = fs::read(path).map_err(|error| error.to_string())?;
-    if rest != format!("{}.{EXTENSION}", hex(&Sha256::digest(&code))) {
+    let sum = File::open(path).and_then(checksum).map_err(|error| error.to_string())?;
+    if rest != format!("{sum}.{EXTENSION}") {
         return Err("it is damaged".to_owned());
     }
-    drop(code);
     touch(path);
     deserialize(engine, path).map_err(|error| format!("{error:#}"))
+}
+
+/// Length and checksum of all that can be read, a piece at a time: a buffer for the whole would cost more than the sum.
+fn checksum(mut from: impl io::Read) -> io::Result<String> {
+    let (mut sum, mut piece) = (FixedState::default().build_hasher(), Vec::with_capacity(PIECE));
+    let mut length = 0;
+    loop {
+        piece.clear();
+        // Always a whole piece: the sum is one of pieces.
+        let read = from.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+        if read == 0 {
+            return Ok(format!("{length:x}-{:016x}", sum.finish()));
+        }
+        sum.write(&piece);
+        length += read;
+    }
 }
 
 /// The one place where machine code comes from a file.
 #[expect(
     unsafe_code,
-    reason = "the file was written by `keep`, its digest is checked, and only its owner, who runs this process, can \
+    reason = "the file was written by `keep`, its checksum is checked, and only its owner, who runs this process, can \
               write it or replace it; wasmtime itself refuses files of another version or other settings"
 )]
 fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
@@ -258,6 +277,20 @@ mod tests {
         assert_eq!([&old, &kept, &new].map(|path| path.exists()), [false, true, true]);
         prune(directory.path(), &kept, 0);
         assert_eq!([&kept, &new].map(|path| path.exists()), [true, false]);
+    }
+
+    #[test]
+    fn a_checksum_is_of_every_byte_and_of_the_length() {
+        let content = vec![7; PIECE + 1];
+        let sum = checksum(content.as_slice()).unwrap();
+        assert_eq!(checksum(content.as_slice()).unwrap(), sum);
+        for at in [0, PIECE] {
+            let mut damaged = content.clone();
+            damaged[at] ^= 1;
+            assert_ne!(checksum(damaged.as_slice()).unwrap(), sum);
+        }
+        assert_ne!(checksum(&content[1..]).unwrap(), sum);
+        assert!(checksum(&[][..]).unwrap().starts_with("0-"));
     }
 
     #[test]

@@ -96,6 +96,14 @@ impl Context {
         }
     }
 
+    /// Whether it keeps so many resources that its next call may exceed their limits. Scripting languages give them
+    /// back when they collect garbage, which may be long after.
+    pub(crate) fn is_crowded(&mut self) -> bool {
+        let limits = &self.binding.limits;
+        let most = size(limits.resources.min(limits.handles).into());
+        self.table.iter_mut().count() > most / 2
+    }
+
     /// The budgets of another delivery, for an instance that is used again.
     pub(crate) fn renew(&mut self) {
         self.slices = 0;

@@ -75,7 +75,7 @@ mod workers;
 pub use compile::CompilerConfig;
 pub use compile_child::compile_child;
 pub use component::{CONTRACT, Inspection, inspect};
-pub use load::{LoadError, LoadProblem};
+pub use load::{LoadError, LoadProblem, is_newer};
 pub use notifier::{BindError, Notifier, Sent, Usage};
 pub use plugin::{Description, Plugin};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError, wasmtime_version};

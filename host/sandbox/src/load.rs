@@ -98,7 +98,11 @@ impl fmt::Display for LoadProblem {
                 write!(f, "it exports {has}, and a notifier exports {HANDLER}@{CONTRACT}; {build}")
             }
             Self::WrongVersion { wanted } => {
-                write!(f, "it is built for {HANDLER}@{wanted}, and this host serves {CONTRACT}; {build}")
+                let update = if is_newer(wanted) { "update postrider, or " } else { "" };
+                write!(
+                    f,
+                    "it is built for {HANDLER}@{wanted}, and this host serves {CONTRACT}; {update}{build}"
+                )
             }
             Self::UnknownImport { name } => {
                 write!(f, "it imports {name}, which this host does not have; it has {}", IMPORTS.join(", "))
@@ -117,4 +121,12 @@ impl fmt::Display for LoadProblem {
             Self::Host { detail } => write!(f, "the sandbox could not load it: {detail}"),
         }
     }
+}
+
+/// Whether a version of the contract is above this host's.
+pub fn is_newer(version: &str) -> bool {
+    let parts = |version: &str| -> Vec<u64> {
+        version.split('.').filter_map(|part| part.parse().ok()).collect()
+    };
+    parts(version) > parts(CONTRACT)
 }

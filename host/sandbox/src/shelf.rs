@@ -54,7 +54,8 @@ impl Shelf {
     pub(crate) fn put(self: &Arc<Self>, worker: usize, mut live: Live) {
         live.used = live.used.saturating_add(1);
         let memory = live.store.data().limiter.memory();
-        if is_worn(&self.rules, live.used, live.born.elapsed(), memory) {
+        let is_worn = is_worn(&self.rules, live.used, live.born.elapsed(), memory);
+        if is_worn || live.store.data_mut().is_crowded() {
             return;
         }
         if live.place.is_none() {

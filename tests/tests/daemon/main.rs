@@ -7,6 +7,7 @@
 //! - `compiling`: a module that takes ages to compile, and its compiler's end.
 //! - `crash`: kill -9 and restarts.
 //! - `hosts`: two daemons on one PostgreSQL.
+//! - `handlers`: the examples of notifiers, in every language.
 //! - `ingest`: formats that other systems speak, sent by them.
 //! - `outbox`: the examples of producers that insert by SQL.
 //! - `faults`: hosts stand still, their database crashes, their connections break.
@@ -16,6 +17,7 @@
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
 //! - `page`: the web page, in a real browser.
+//! - `plugin_projects`, `plugin_tools`: the commands for authors of modules.
 //! - `redaction`: secrets, looked for everywhere.
 //! - `reload`: modules and destinations that come, change, break and go.
 //! - `reloads`: many of them under load.
@@ -44,11 +46,13 @@ mod crash;
 mod faults;
 mod fleet;
 mod full_disk;
+mod handlers;
 mod hosts;
 mod ingest;
 mod misbehaviour;
 mod outbox;
 mod page;
+mod plugin_projects;
 mod plugin_tools;
 mod redaction;
 mod refusals;

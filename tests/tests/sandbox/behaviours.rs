@@ -69,6 +69,7 @@ const fn test_of_wasi(behaviour: WasiBehaviour) -> Test {
         WasiBehaviour::Socket | WasiBehaviour::File | WasiBehaviour::Env => {
             network::wasi_grants_no_sockets_files_or_environment
         }
+        WasiBehaviour::Leak => reuse::an_instance_that_keeps_too_many_resources_is_thrown_away,
         WasiBehaviour::Handles | WasiBehaviour::Header | WasiBehaviour::Stdout => {
             limits::floods_through_wasi_end_at_a_named_limit
         }

@@ -96,7 +96,13 @@ async fn every_file_that_is_no_plugin_is_told_why() {
         ),
         (
             patched("fixture", "postrider:notifier/handler@1.0.0", "postrider:notifier/handler@2.0.0"),
-            format!("it is built for postrider:notifier/handler@2.0.0, and this host serves 1.0.0; {BUILD}"),
+            format!(
+                "it is built for postrider:notifier/handler@2.0.0, and this host serves 1.0.0; update postrider, or {BUILD}"
+            ),
+        ),
+        (
+            patched("fixture", "postrider:notifier/handler@1.0.0", "postrider:notifier/handler@0.9.0"),
+            format!("it is built for postrider:notifier/handler@0.9.0, and this host serves 1.0.0; {BUILD}"),
         ),
         (
             patched("fixture", "wasi:cli/environment@", "wasi:nnx/environment@"),

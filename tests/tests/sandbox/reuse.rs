@@ -11,6 +11,10 @@ use crate::given::{compiler, fixture, note, send};
 
 /// One worker thread, so that which instance is used is not a matter of chance.
 async fn bind(cache: &Path, toml: &str) -> Notifier {
+    bind_guest("fixture", cache, toml).await
+}
+
+async fn bind_guest(guest: &str, cache: &Path, toml: &str) -> Notifier {
     let sandbox = postrider_sandbox::Sandbox::new(postrider_sandbox::SandboxConfig {
         cache_dir: cache.to_owned(),
         instances: 8,
@@ -18,8 +22,8 @@ async fn bind(cache: &Path, toml: &str) -> Notifier {
         threads: 1,
         compiler: compiler(),
     });
-    let bytes = std::fs::read(module("fixture")).unwrap();
-    let plugin = sandbox.unwrap().load("fixture", bytes.into()).await.unwrap();
+    let bytes = std::fs::read(module(guest)).unwrap();
+    let plugin = sandbox.unwrap().load(guest, bytes.into()).await.unwrap();
     let destination = Destination::parse("test", toml).unwrap();
     plugin.bind(&destination, Secrets::default(), None).await.unwrap()
 }
@@ -75,6 +79,15 @@ async fn an_instance_that_is_old_or_has_grown_is_thrown_away() {
     );
     let old = bind(cache.path(), &counting("{ age = \"1ns\" }")).await;
     assert_eq!(counts(&old, &["{}"; 3]).await, ["1", "1", "1"]);
+}
+
+#[tokio::test]
+pub(crate) async fn an_instance_that_keeps_too_many_resources_is_thrown_away() {
+    let cache = tempfile::tempdir().unwrap();
+    let leaking = "reuse = true\n[config]\ndo = \"leak\"";
+    let leaking = bind_guest("fixture_wasi", cache.path(), leaking).await;
+    // Before it has more than it may: a third delivery would end at the limit of 1000.
+    assert_eq!(counts(&leaking, &["{}"; 5]).await, ["1", "2", "1", "2", "1"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ pub(crate) enum Behaviour {
     Env,
     /// Keeps a million handles.
     Handles,
+    /// Keeps 400 more handles with each delivery, and counts those deliveries.
+    Leak,
     /// A header of 512 KiB.
     Header,
     /// 64 MiB to stdout.
@@ -26,6 +28,7 @@ impl Behaviour {
             "file" => Self::File,
             "env" => Self::Env,
             "handles" => Self::Handles,
+            "leak" => Self::Leak,
             "header" => Self::Header,
             "stdout" => Self::Stdout,
             _ => return None,

@@ -61,6 +61,7 @@ impl Guest for Fixture {
             Behaviour::File => file(&text("path")),
             Behaviour::Env => environment(),
             Behaviour::Handles => post::handles(1_000_000),
+            Behaviour::Leak => post::leak(400),
             Behaviour::Header => post::header(512 << 10),
             Behaviour::Stdout => stdout(64 << 20),
         };

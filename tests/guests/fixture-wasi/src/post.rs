@@ -1,5 +1,7 @@
 //! A POST through `wasi:http/outgoing-handler`.
 
+use std::cell::Cell;
+
 use crate::bindings::exports::postrider::notifier::handler::Notification;
 use crate::bindings::wasi::http::outgoing_handler::handle;
 use crate::bindings::wasi::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme};
@@ -19,6 +21,14 @@ pub(crate) fn post(url: &str, notification: &Notification) -> String {
 pub(crate) fn handles(count: usize) -> String {
     let kept: Vec<Fields> = (0..count).map(|_| Fields::new()).collect();
     format!("{} handles", kept.len())
+}
+
+/// Header tables that nobody gives back, and which time this is.
+pub(crate) fn leak(count: usize) -> String {
+    thread_local!(static TIMES: Cell<u32> = const { Cell::new(0) });
+    (0..count).map(|_| Fields::new()).for_each(std::mem::forget);
+    TIMES.set(TIMES.get() + 1);
+    TIMES.get().to_string()
 }
 
 /// One header of so many bytes.

@@ -13,6 +13,7 @@ use postrider_core::{Notification, Outcome, Reuse};
 use postrider_sandbox::Notifier;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::project::Project;
 use super::script::Scripted;
@@ -47,6 +48,8 @@ pub(crate) struct Arguments {
 struct Load {
     compile: Option<Duration>,
     cached: Duration,
+    /// What hashing a mebibyte takes here and now: the machine's own speed, to compare the other figures by.
+    yardstick: Duration,
 }
 
 /// What deliveries cost one way.
@@ -106,7 +109,19 @@ async fn load(project: &Project) -> Result<Load> {
         sandbox.load(&project.name, bytes.clone()).await?;
         times.push(started.elapsed());
     }
-    Ok(Load { compile: compiling.compiled(), cached: at(&mut times, 50) })
+    let (cached, yardstick) = (at(&mut times, 50), yardstick());
+    Ok(Load { compile: compiling.compiled(), cached, yardstick })
+}
+
+fn yardstick() -> Duration {
+    let mebibyte = vec![7; 1 << 20];
+    let mut times = [Duration::ZERO; LOADS];
+    for time in &mut times {
+        let started = Instant::now();
+        std::hint::black_box(Sha256::digest(std::hint::black_box(&mebibyte)));
+        *time = started.elapsed();
+    }
+    at(&mut times, 50)
 }
 
 async fn measure(
@@ -198,6 +213,7 @@ fn value(stage: &Stage, load: &Load, costs: &[Cost]) -> Value {
     all.insert("size".to_owned(), stage.plugin.size().into());
     let compile = load.compile.map(|compile| compile.as_secs_f64() * 1e3);
     all.insert("compile_ms".to_owned(), compile.into());
+    all.insert("sha256_mib_us".to_owned(), micros(load.yardstick).into());
     all.insert("cached_load_ms".to_owned(), (load.cached.as_secs_f64() * 1e3).into());
     Value::Object(all)
 }
@@ -208,7 +224,8 @@ fn text(stage: &Stage, load: &Load, costs: &[Cost], arguments: &Arguments) -> St
     if let Some(compile) = load.compile {
         text += &format!("compile      {}\n", ms(compile));
     }
-    text += &format!("cached load  {}\n\n", ms(load.cached));
+    text += &format!("cached load  {}\n", ms(load.cached));
+    text += &format!("this machine  hashes 1 MiB (SHA-256) in {} µs\n\n", us(load.yardstick));
     text += &format!(
         "{} bytes of content, {} at once, no network\n",
         arguments.content, arguments.in_flight

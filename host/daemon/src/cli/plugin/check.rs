@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use postrider_sandbox::{CONTRACT, Inspection, LoadError, Plugin, inspect, wasmtime_version};
+use postrider_sandbox::{
+    CONTRACT, Inspection, LoadError, LoadProblem, Plugin, inspect, is_newer, wasmtime_version,
+};
 use serde_json::{Value, json};
 
 use super::project::Project;
@@ -42,7 +44,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         (Err(error), true) => writeln!(out, "{:#}", refusal(error, found.as_ref()))?,
         (Err(error), false) => {
             writeln!(out, "{error}")?;
-            if let Some(hint) = found.as_ref().and_then(newer) {
+            // That problem has said it already.
+            let has_said = matches!(error.problem, LoadProblem::WrongVersion { .. });
+            if let Some(hint) = found.as_ref().and_then(newer).filter(|_| !has_said) {
                 writeln!(out, "{hint}")?;
             }
         }
@@ -154,11 +158,8 @@ fn warnings(plugin: &Plugin, found: Option<&Inspection>) -> Vec<String> {
 
 /// What to do about a module of a contract that is newer than the host's.
 fn newer(found: &Inspection) -> Option<String> {
-    let parts = |version: &str| -> Vec<u64> {
-        version.split('.').filter_map(|part| part.parse().ok()).collect()
-    };
     let wanted = found.contract.as_deref()?;
-    (parts(wanted) > parts(CONTRACT)).then(|| {
+    is_newer(wanted).then(|| {
         format!(
             "it is built for postrider:notifier@{wanted}, which is newer than the {CONTRACT} of this host: update \
              postrider, or build it with the WIT of {CONTRACT}"

@@ -47,9 +47,14 @@ struct Tools<'a> {
 
 impl Tools<'_> {
     fn rust(&self, made: &Path) -> Result<()> {
-        let found = version_of(Command::new("rustc").arg("--version").current_dir(self.root));
-        let Some(found) = found else {
+        let mut rustc = self.command("rustc");
+        let Ok(said) = rustc.arg("--version").stdin(Stdio::null()).output() else {
             bail!("there is no Rust compiler on the PATH; install one: https://rustup.rs");
+        };
+        let Some(found) = Version::read(&String::from_utf8_lossy(&said.stdout)) else {
+            // Such as rustup's, about a toolchain that is not installed.
+            let why = String::from_utf8_lossy(&said.stderr);
+            bail!("`rustc --version` says no version but: {}", why.trim());
         };
         if let Ok(pin) = self.pin("Cargo.toml", "rust-version = \"") {
             self.at_least("rustc", found, &pin, "rustup update stable")?;
