@@ -82,8 +82,8 @@ fn receiver_has<'a>(receiver: &Receiver, id: &str, names: impl Iterator<Item = &
     received.sort_by(|a, b| a.line.cmp(&b.line));
     let mut came = received.into_iter();
     for name in names {
-        let request = came.next().unwrap_or_else(|| panic!("nothing came from {name}"));
-        assert_eq!(request.line, format!("POST /{name} HTTP/1.1"));
+        let line = format!("POST /{name} HTTP/1.1");
+        let request = came.next().filter(|request| request.line == line).expect(&line);
         assert_eq!(request.header("idempotency-key"), Some(id), "{name}");
         assert_eq!(request.header("content-type"), Some("application/json"), "{name}");
         let token = format!("Bearer secret of {name}");

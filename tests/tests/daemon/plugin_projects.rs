@@ -170,7 +170,7 @@ async fn a_module_of_another_contract_is_refused_by_check_and_by_the_daemon() {
             items
                 .iter()
                 .find(|item| item["name"] == name)
-                .and_then(|item| item["problem"].as_str().map(str::to_owned))
+                .and_then(|item| item["reason"].as_str().map(str::to_owned))
         };
         refusals.iter().all(|(name, text)| problem(name).is_some_and(|p| text.ends_with(&p)))
     };

@@ -175,8 +175,8 @@ fn side_by_side(
     };
     thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES).map(|_| scope.spawn(lane)).collect();
-        let ended = lanes.into_iter().map(|lane| lane.join());
-        ended.map(|ended| ended.unwrap_or_else(|_| Err(anyhow!("a lane panicked")))).collect()
+        let mut ended = lanes.into_iter().map(|lane| lane.join());
+        ended.try_for_each(|ended| ended.unwrap_or_else(|_| Err(anyhow!("a lane panicked"))))
     })
 }
 
