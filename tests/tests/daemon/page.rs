@@ -140,6 +140,37 @@ async fn dead_letters_are_chosen_and_dropped_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_quarantined_by_click_and_released_again() {
+    let Some(browser) = Browser::open().await else { return };
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let daemon = house.start().await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    receiver.until(1, PATIENCE).await;
+    browser.go(&format!("{}/#/plugins", daemon.url())).await;
+    browser.click("//a[.='webhook']").await;
+    browser.until_text("Versions").await;
+    browser.click("//button[starts-with(@aria-label, 'Quarantine')]").await;
+    browser.until_text("Quarantine webhook").await;
+    browser.keys("it wakes everybody up").await;
+    browser.keys(key::ENTER).await;
+    browser.until_text("is quarantined.").await;
+    let (_, plugin) = daemon.get("/v1/plugins/webhook").await;
+    assert_eq!(plugin["state"], "quarantined", "{plugin}");
+    // Nothing else takes its place: what comes now waits, and is not lost.
+    daemon.enqueue(&json!({"type": "x"})).await;
+    browser.until_text("it wakes everybody up").await;
+    browser.click("//button[starts-with(@aria-label, 'Release')]").await;
+    browser.until_text("may be tried again.").await;
+    receiver.until(2, PATIENCE).await;
+    let (_, audit) = daemon.get("/v1/audit").await;
+    let actions = audit["items"].as_array().unwrap().iter().map(|item| &item["action"]);
+    assert_eq!(actions.collect::<Vec<_>>(), ["plugin.release", "plugin.quarantine"]);
+    nothing_is_wrong(&browser).await;
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_is_enough() {
     let Some(browser) = Browser::open().await else { return };
     let receiver = Receiver::ok().await;
