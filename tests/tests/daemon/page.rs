@@ -85,6 +85,10 @@ async fn a_person_sees_why_something_did_not_arrive_and_sends_it_again_by_click(
         // Nothing is wider than the screen.
         let wide = "return document.documentElement.scrollWidth - innerWidth";
         assert!(browser.run(wide).await.as_i64().unwrap() <= 0, "at {width}");
+        // Nor is a column so narrow that its words are broken.
+        let narrow = "return Math.min(...[...document.querySelectorAll('.line li > *')] \
+             .map((part) => part.getBoundingClientRect().width))";
+        assert!(browser.run(narrow).await.as_f64().unwrap() > 100.0, "at {width}");
     }
     browser.look("light", 1280, 900).await;
 
