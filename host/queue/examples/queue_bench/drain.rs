@@ -64,7 +64,8 @@ pub(crate) async fn postgres(stage: &mut Stage, report: &mut Report) -> Result<(
 pub(crate) async fn sqlite(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let count = if stage.quick { 3 } else { 7 };
     let queue = stage.sqlite().await?;
-    fill(&queue, 1_000 + count * 2 * DRAIN.most).await?;
+    // A fast machine takes all of every round, and some one by one.
+    fill(&queue, 1_000 + (4 * count + 1) * DRAIN.most).await?;
     let pairs = pairs(count, || ONE_BY_ONE.run(&queue), || DRAIN.run(&queue)).await?;
     let batched =
         Figure::rate(format!("claim->settle, {BATCH} a call, {CALLERS} callers"), pairs.second);
