@@ -285,7 +285,7 @@ pub const MAX_STATE_KEYS: u64 = 1_000;
 pub const MAX_STATE_BYTES: u64 = 1 << 20;
 
 /// Why a store could not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum QueueError {
     /// Try again later: busy, disk full, connection lost, closed.
     #[error("the queue is unavailable: {0}")]

@@ -23,7 +23,12 @@ const MAX_BYTES: u64 = 2 << 30;
 const EXTENSION: &str = "cwasm";
 /// Of a note that compiling a source exceeded a limit.
 const REFUSAL: &str = "refused";
-/// How long such a note counts: a busy day must not decide for ever.
+/// Of a note which digest a file that looks like that has.
+const LOOK: &str = "look";
+/// Of so many bytes of a file so many are looked at.
+const GLANCE: usize = 16 << 10;
+const LOOKED_AT: usize = 64;
+/// How long a note of a refusal counts: a busy day must not decide for ever.
 const REFUSAL_AGE: Duration = Duration::from_secs(86_400);
 /// Bytes of an entry that are read at once.
 const PIECE: usize = 256 << 10;
@@ -67,6 +72,20 @@ impl Cache {
             }
         }
         None
+    }
+
+    /// The digest of the file that looked like this one: a good guess, no proof.
+    pub(crate) fn likely(&self, file: &[u8]) -> Option<String> {
+        let hash = fs::read_to_string(self.directory.join(glance(file))).ok()?;
+        (hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hash)
+    }
+
+    /// Notes what a file that looks like this is by its digest.
+    pub(crate) fn note(&self, file: &[u8], hash: &str) {
+        let path = self.directory.join(glance(file));
+        if let Err(error) = self.write(&path, hash.as_bytes()) {
+            tracing::debug!(file.path = %path.display(), "a plugin's digest could not be noted: {error}");
+        }
     }
 
     /// Keeps compiled code and loads it from where it lies, so that its pages can be shared and given back.
@@ -137,6 +156,15 @@ impl Cache {
     fn refusal(&self, source: &str) -> PathBuf {
         self.directory.join(format!("{}.{REFUSAL}", self.key(source)))
     }
+}
+
+/// The name of the note on files that look like this one: by their length and a few bytes of every piece.
+fn glance(file: &[u8]) -> String {
+    let mut sum = FixedState::default().build_hasher();
+    for piece in file.chunks(GLANCE) {
+        sum.write(piece.get(..LOOKED_AT).unwrap_or(piece));
+    }
+    format!("{:x}-{:016x}.{LOOK}", file.len(), sum.finish())
 }
 
 /// Removes what was used longest ago until the rest has at most `most` bytes. `kept` stays in any case.
@@ -291,6 +319,22 @@ mod tests {
         }
         assert_ne!(checksum(&content[1..]).unwrap(), sum);
         assert!(checksum(&[][..]).unwrap().starts_with("0-"));
+    }
+
+    #[test]
+    fn the_likely_digest_is_that_of_the_last_file_that_looked_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = cache(directory.path());
+        let (file, hash) = (vec![7; 3 * GLANCE], "ab".repeat(32));
+        assert_eq!(cache.likely(&file), None);
+        cache.note(&file, &hash);
+        assert_eq!(cache.likely(&file), Some(hash.clone()));
+        assert_eq!(cache.likely(&file[1..]), None, "another length");
+        let mut other = file.clone();
+        other[2 * GLANCE] ^= 1;
+        assert_eq!(cache.likely(&other), None, "another look");
+        cache.note(&file, "../../etc/passwd");
+        assert_eq!(cache.likely(&file), None, "no digest");
     }
 
     #[test]

@@ -81,3 +81,4 @@ pub use plugin::{Description, Plugin};
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError, wasmtime_version};
 pub use secrets::Secrets;
 pub use state::{StateEntry, StateError, StateStore};
+pub use workers::Task;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_core::split::split;
@@ -15,9 +16,10 @@ use crate::convert::{Piece, to_guest, to_outcome};
 use crate::outgoing::Trace;
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
-use crate::sandbox::Inner;
+use crate::sandbox::{GRACE, Inner};
 use crate::secrets::Secrets;
 use crate::shelf::Shelf;
+use crate::workers::Task;
 
 /// Why a destination cannot use a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +143,18 @@ impl Notifier {
             sent.parts_done = index + 1;
         }
         sent
+    }
+
+    /// Starts an attempt on a thread that guests run on, where its [`Notifier::send`] stays. It must not block.
+    pub fn start(&self, attempt: Task) {
+        self.0.plugin.sandbox.workers.start(attempt);
+    }
+
+    /// The longest that a `send` can take while its thread works; none where the notification may be split.
+    pub fn patience(&self, notification: &Notification) -> Option<Duration> {
+        let whole = notification.content.len() as u64;
+        let fits = self.0.plugin.description.max_content.is_none_or(|max| whole <= max.into());
+        fits.then(|| self.0.binding.timeout * 2 + GRACE)
     }
 
     fn parts(&self, notification: &Notification) -> Vec<Bytes> {

@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
@@ -26,7 +28,7 @@ use crate::load::{LoadError, LoadProblem};
 use crate::plugin::Plugin;
 use crate::tls::Tls;
 use crate::turns::Turns;
-use crate::workers::Workers;
+use crate::workers::{Task, Workers};
 use crate::{convert, engine, imports};
 
 /// Instances at once, unless the configuration says otherwise: each reserves some GiB of address space, no memory.
@@ -36,7 +38,7 @@ const WAITING_SHARE: u32 = 4;
 /// How long `describe` may take.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long past its time a call may keep a worker busy before its caller stops waiting for it.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// What a sandbox needs to know.
 #[derive(Clone, Debug)]
@@ -106,8 +108,8 @@ impl Sandbox {
             })?;
         let linker =
             imports::linker(&engine).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
-        let workers = Workers::start(config.threads)
-            .map_err(|error| SandboxError::Start(error.to_string()))?;
+        let workers =
+            Workers::new(config.threads).map_err(|error| SandboxError::Start(error.to_string()))?;
         let slots = usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             ticker,
@@ -129,6 +131,12 @@ impl Sandbox {
     pub async fn load(&self, name: &str, bytes: Bytes) -> Result<Arc<Plugin>, LoadError> {
         let loaded = self.0.clone().load(name, bytes).await;
         loaded.map(Arc::new).map_err(|problem| LoadError { plugin: name.to_owned(), problem })
+    }
+
+    /// Starts a task on a thread that guests run on: the calls that it makes run there, too, and cross no threads. It
+    /// must not block.
+    pub fn start(&self, task: Task) {
+        self.0.workers.start(task);
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -181,13 +189,7 @@ impl Inner {
         self: Arc<Self>,
         file: Bytes,
     ) -> Result<(String, Component, Option<Duration>), LoadProblem> {
-        let (inner, source) = (self.clone(), file.clone());
-        let (hash, found) = blocking(move || {
-            let hash = hex(&Sha256::digest(&source));
-            let found = inner.cache.find(&inner.engine, &hash);
-            (hash, found)
-        })
-        .await?;
+        let (hash, found) = self.clone().find(file.clone()).await?;
         if let Some(component) = found {
             return Ok((hash, component, None));
         }
@@ -213,6 +215,35 @@ impl Inner {
         kept.await?.map_err(|detail| LoadProblem::Host { detail })
     }
 
+    /// The file's digest, and its code where the cache has it. What the cache believes the file to be is loaded while
+    /// it is hashed, because the one takes as long as the other.
+    async fn find(
+        self: Arc<Self>,
+        file: Bytes,
+    ) -> Result<(String, Option<Component>), LoadProblem> {
+        let (inner, source) = (self.clone(), file.clone());
+        let likely = blocking(move || {
+            let likely = inner.cache.likely(&source)?;
+            let component = inner.cache.find(&inner.engine, &likely);
+            Some((likely, component))
+        });
+        let source = file.clone();
+        let hash = blocking(move || hex(&Sha256::digest(&source)));
+        let (likely, hash) = tokio::join!(likely, hash);
+        let (likely, hash) = (likely?, hash?);
+        if let Some((likely, component)) = likely
+            && likely == hash
+        {
+            return Ok((hash, component));
+        }
+        blocking(move || {
+            self.cache.note(&file, &hash);
+            let component = self.cache.find(&self.engine, &hash);
+            (hash, component)
+        })
+        .await
+    }
+
     pub(crate) fn call(
         &self,
         pre: &NotifierPre<Context>,
@@ -224,8 +255,8 @@ impl Inner {
         Call { pre, binding, client, turns, time }
     }
 
-    /// Runs a call on a worker once a slot is free. `time` is the call's own bound, which it keeps itself; beyond it
-    /// this only stops waiting.
+    /// Runs a call on a worker once a slot is free: on this thread, if it is one, else on the one with the fewest.
+    /// `time` is the call's own bound, which it keeps itself; beyond it this only stops waiting.
     pub(crate) async fn run<F, T>(
         &self,
         time: Duration,
@@ -236,13 +267,17 @@ impl Inner {
         F: Future<Output = (Result<T, Abrupt>, Usage)> + Send + 'static,
     {
         let failed = |reason: String| (Err(Abrupt::host(reason)), Usage::default());
-        let Ok(Ok(slot)) = tokio::time::timeout(time, self.slots.clone().acquire_owned()).await
-        else {
+        let Some(slot) = self.slot(time).await else {
             return failed(format!(
                 "no free instance within {time:?}: all {} are busy",
                 self.instances
             ));
         };
+        if let Some(worker) = self.workers.here() {
+            let (_slot, _ticking) = (slot, self.ticker.tick());
+            let ended = AssertUnwindSafe(make(worker)).catch_unwind().await;
+            return ended.unwrap_or_else(|_panic| failed("the sandbox panicked".to_owned()));
+        }
         let running = self.workers.run(|worker| {
             let call = make(worker);
             let ticking = self.ticker.tick();
@@ -260,6 +295,14 @@ impl Inner {
                 failed(format!("its thread was held up for {GRACE:?} past the time of the call"))
             }
         }
+    }
+
+    /// A place for one more instance, within `time`.
+    async fn slot(&self, time: Duration) -> Option<OwnedSemaphorePermit> {
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return Some(slot);
+        }
+        tokio::time::timeout(time, self.slots.clone().acquire_owned()).await.ok()?.ok()
     }
 }
 

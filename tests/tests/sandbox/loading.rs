@@ -1,5 +1,7 @@
 //! From a file to a plugin, and why a file is none.
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use postrider_sandbox::{LoadError, Secrets};
 use postrider_tests::core_module::core_module;
@@ -149,24 +151,52 @@ async fn compiled_code_is_kept_and_a_damaged_entry_is_compiled_again() {
     assert!(!load().await.from_cache());
     assert!(load().await.from_cache());
 
-    let entries: Vec<_> =
-        std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(entries.len(), 1);
-    let mut code = std::fs::read(&entries[0]).unwrap();
+    let entry = entry(&cache);
+    let mut code = std::fs::read(&entry).unwrap();
     let middle = code.len() / 2;
     code[middle] ^= 1;
-    replace(&entries[0], &code);
+    replace(&entry, &code);
     let again = load().await;
     assert!(!again.from_cache());
     assert!(again.compiled().is_some());
     assert!(load().await.from_cache());
 
-    replace(&entries[0], b"half");
+    replace(&entry, b"half");
     assert!(!load().await.from_cache());
 }
 
+/// The only entry of a cache, beside its notes.
+fn entry(cache: &Path) -> PathBuf {
+    let paths = std::fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
+    let code = paths.filter(|path| path.extension().is_some_and(|is| is == "cwasm"));
+    let [entry] = code.collect::<Vec<_>>().try_into().unwrap();
+    entry
+}
+
+#[tokio::test]
+async fn files_that_look_alike_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = sandbox_in(&directory.path().join("cwasm"), 4);
+    // A custom section of 32 KiB; before a file is hashed, the first bytes of each 16 KiB are looked at.
+    let padded = |odd: u8| {
+        let mut file = bytes("parts");
+        file.extend(b"\x00\x84\x80\x02\x03pad");
+        file.extend([0; 32 << 10]);
+        let last_of_a_piece = (file.len() >> 14 << 14) - 1;
+        file[last_of_a_piece] = odd;
+        Bytes::from(file)
+    };
+    let one = sandbox.load("parts", padded(1)).await.unwrap();
+    let other = sandbox.load("parts", padded(2)).await.unwrap();
+    assert_ne!(one.hash(), other.hash());
+    assert!(!other.from_cache());
+    let again = sandbox.load("parts", padded(1)).await.unwrap();
+    assert_eq!(again.hash(), one.hash());
+    assert!(again.from_cache());
+}
+
 /// Puts another file in the place of one, which may still be mapped.
-fn replace(path: &std::path::Path, bytes: &[u8]) {
+fn replace(path: &Path, bytes: &[u8]) {
     let beside = path.with_extension("beside");
     let mode = std::fs::metadata(path).unwrap().permissions();
     std::fs::write(&beside, bytes).unwrap();
@@ -183,11 +213,10 @@ async fn the_cache_is_its_owners_alone() {
     std::fs::create_dir(&cache).unwrap();
     std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o777)).unwrap();
     let file = Bytes::from(bytes("parts"));
-    let mode =
-        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     drop(sandbox_in(&cache, 4).load("parts", file.clone()).await.unwrap());
     assert_eq!(mode(&cache), 0o700);
-    let entry = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+    let entry = entry(&cache);
     assert_eq!(mode(&entry), 0o600);
     // One that others could have written is not run.
     std::fs::set_permissions(&entry, std::fs::Permissions::from_mode(0o666)).unwrap();

@@ -31,13 +31,15 @@ pub(super) fn start(
         return;
     }
     let stale = claimed.elapsed() > shared.options.lease - shared.options.lease / MARGIN_SHARE;
-    if stale || entry.call().is_none() {
+    let call = entry.call().filter(|_| !stale).cloned();
+    let Some(call) = call else {
         shared.free_slot(&lease.destination);
         settler.settle(&lease, release(&lease));
         return;
-    }
+    };
     let attempts = shared.attempts.clone();
-    attempts.spawn(run(shared, entry, lease, settler, ticket));
+    let attempt = attempts.track_future(run(shared, entry, lease, settler, ticket));
+    call.start(Box::pin(attempt));
 }
 
 /// Settles what was leased because it came too late, or because its fallback takes over. It took no slot.
@@ -104,7 +106,8 @@ async fn run(
     ticket: Option<Ticket>,
 ) {
     let Some(call) = entry.call() else { return };
-    let lost = shared.held.hold(lease.key);
+    let until = call.patience(&lease.notification).map(|patience| Instant::now() + patience);
+    let lost = shared.held.hold(lease.key, until);
     let started = (shared.options.now)();
     let clock = Instant::now();
     let _running = shared.options.signals.attempting(&lease.destination);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use postrider_core::{DeliveryId, LeaseKey};
 use postrider_queue::{MAX_BATCH, QueueError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -27,14 +28,17 @@ struct HeldLease {
     token: i64,
     /// Cancelled when the lease is lost.
     lost: CancellationToken,
+    /// When its attempt is given up, as its thread must be stuck.
+    until: Option<Instant>,
 }
 
 impl Held {
     /// Holds a lease until [`Held::done`]. The answer is cancelled when the lease is lost: also when this host claims
-    /// the delivery anew, which it may after its lease expired unnoticed.
-    pub(super) fn hold(&self, key: LeaseKey) -> CancellationToken {
+    /// the delivery anew, which it may after its lease expired unnoticed. It is held until `until` at most.
+    pub(super) fn hold(&self, key: LeaseKey, until: Option<Instant>) -> CancellationToken {
         let lost = CancellationToken::new();
-        let older = self.map().insert(key.id, HeldLease { token: key.token, lost: lost.clone() });
+        let held = HeldLease { token: key.token, lost: lost.clone(), until };
+        let older = self.map().insert(key.id, held);
         if let Some(older) = older {
             older.lost.cancel();
         }
@@ -61,6 +65,18 @@ impl Held {
         }
     }
 
+    /// Lets go of those whose attempts are given up: their leases expire, and others try them.
+    fn give_up(&self, now: Instant) {
+        self.map().retain(|id, held| {
+            let given_up = held.until.is_some_and(|until| until <= now);
+            if given_up {
+                tracing::error!(delivery.id = %id, "an attempt did not end in its time: its thread is held up; the lease will expire");
+                held.lost.cancel();
+            }
+            !given_up
+        });
+    }
+
     fn keys(&self) -> Vec<LeaseKey> {
         let map = self.map();
         map.iter().map(|(id, held)| LeaseKey { id: *id, token: held.token }).collect()
@@ -79,6 +95,7 @@ pub(super) async fn extend_all(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(wait).await;
         shared.options.signals.beat(Loop::Extender, lease + EXTENSION);
+        shared.held.give_up(Instant::now());
         let keys = shared.held.keys();
         wait = match extend(&shared, &keys).await {
             Ok(()) => {

@@ -44,6 +44,7 @@ use postrider_core::{HostId, Notification, Outcome};
 use postrider_queue::{
     Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Slots, Sweep, TrialClaim,
 };
+use postrider_sandbox::Task;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,16 @@ pub trait NotifierCall: Send + Sync {
 
     /// SHA-256 of the module, in hexadecimal.
     fn module(&self) -> &str;
+
+    /// Starts an attempt where its sends are made, so that it crosses no threads.
+    fn start(&self, attempt: Task) {
+        tokio::spawn(attempt);
+    }
+
+    /// When a send is given up for lost, with whatever runs it. None: never, it keeps its time by itself.
+    fn patience(&self, _notification: &Notification) -> Option<Duration> {
+        None
+    }
 }
 
 /// What an attempt came to.

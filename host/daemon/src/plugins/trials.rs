@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use postrider_core::trial::{Tally, Verdict};
 use postrider_core::{Notification, NotificationId, Outcome};
 use postrider_queue::{Quarantine, Queue, QueueError, VersionRecord, VersionSeen};
+use postrider_sandbox::Task;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
@@ -183,6 +184,14 @@ impl NotifierCall for OnTrial {
 
     fn module(&self) -> &str {
         self.call.module()
+    }
+
+    fn start(&self, attempt: Task) {
+        self.call.start(attempt);
+    }
+
+    fn patience(&self, notification: &Notification) -> Option<Duration> {
+        self.call.patience(notification)
     }
 }
 

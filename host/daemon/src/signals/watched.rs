@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use postrider_core::{Notification, trial};
-use postrider_sandbox::{Notifier, Usage};
+use postrider_sandbox::{Notifier, Task, Usage};
+use tokio::time::Duration;
 
 use super::Signals;
 use crate::dispatcher::{Blame, NotifierCall, Sent};
@@ -38,5 +39,13 @@ impl NotifierCall for Watched {
 
     fn module(&self) -> &str {
         self.notifier.plugin().hash()
+    }
+
+    fn start(&self, attempt: Task) {
+        self.notifier.start(attempt);
+    }
+
+    fn patience(&self, notification: &Notification) -> Option<Duration> {
+        self.notifier.patience(notification)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`open`](PostgresQueue::open): pool, schema; errors that an operator can act on.
 //! - `intake`, `leases`, `settle`, `upkeep`: the verbs, in the order of a delivery's life.
+//! - `gather`: many callers' notifications in one statement.
 //! - `order`: one at a time for each key.
 //! - `breakers`: destinations that are left alone; `rates`: one rate for all hosts.
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
@@ -30,6 +31,7 @@ mod chores;
 mod chores_sql;
 mod doubt;
 mod fault;
+mod gather;
 mod intake;
 mod leases;
 mod moment;
@@ -50,6 +52,7 @@ mod words;
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,6 +64,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgPool, PgRow};
 
 use self::doubt::Doubt;
+use self::gather::Gatherer;
 pub(crate) use self::intake::known_under;
 use self::moment::Moment;
 pub use self::open::{OpenError, PostgresOptions};
@@ -84,14 +88,16 @@ const LONG_PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: u32 = 5;
 
 /// A queue in a PostgreSQL database.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PostgresQueue {
     pool: PgPool,
     options: PostgresOptions,
-    marks: Watermarks,
-    words: Option<Words>,
+    marks: Arc<Watermarks>,
+    words: Option<Arc<Words>>,
     doubt: Doubt,
-    search: Search,
+    search: Arc<Search>,
+    /// None in those who write what was gathered.
+    gatherer: Option<Gatherer>,
 }
 
 /// Whether a call whose connection was cut may be sent again: it has no effect the second time.
@@ -106,9 +112,10 @@ impl PostgresQueue {
     pub async fn open(url: &str, options: PostgresOptions) -> Result<Self, OpenError> {
         let doubt = Doubt::default();
         let pool = open::open(url, doubt.clone()).await?;
-        let words = options.listen_notify.map(|host| Words::start(&pool, host));
-        let (marks, search) = (Watermarks::default(), Search::default());
-        Ok(Self { pool, options, marks, words, doubt, search })
+        let words = options.listen_notify.map(|host| Arc::new(Words::start(&pool, host)));
+        let (marks, search) = (Arc::default(), Arc::default());
+        let store = Self { pool, options, marks, words, doubt, search, gatherer: None };
+        Ok(Self { gatherer: Some(Gatherer::start(&store)), ..store })
     }
 
     /// Tells other hosts of `work` pieces of work, if there are any and somebody is to be told.
@@ -167,8 +174,10 @@ impl PostgresQueue {
 #[async_trait]
 impl Queue for PostgresQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
-        let enqueued = tokio::time::timeout(PATIENCE, self.enqueue_all(&batch)).await;
-        let enqueued = enqueued.unwrap_or_else(|_elapsed| Err(fault::timed_out()))?;
+        let enqueued = match &self.gatherer {
+            Some(gatherer) => gatherer.enqueue(batch).await?,
+            None => self.enqueue_all(&batch).await?,
+        };
         self.tell(enqueued.iter().map(deliveries_made).sum());
         Ok(enqueued)
     }

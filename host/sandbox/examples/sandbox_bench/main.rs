@@ -1,6 +1,7 @@
 //! What a delivery costs in the sandbox alone, and what the guarded client costs beside a bare one, in one run.
 //!
-//! `cargo xtask bench sandbox` builds the fixture guest and this for release and runs it.
+//! `cargo xtask bench sandbox` builds the fixture guest and this for release and runs it. A second argument names one
+//! part, for a profiler: `cost`, `bare`, `guarded`, `reused`, `fresh`.
 //!
 //! - `cost`: processor time of a delivery without a network.
 //! - `rates`: requests a second, bare, guarded, and through instances.
@@ -17,14 +18,19 @@ mod cost;
 mod rates;
 mod server;
 
+use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use postrider_core::{Destination, Notification, NotificationId, Outcome};
 use postrider_sandbox::{CompilerConfig, Notifier, Plugin, Sandbox, SandboxConfig, Secrets};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::oneshot;
 
 /// Instances at once: above all deliveries in flight.
 const INSTANCES: u32 = 128;
@@ -48,14 +54,17 @@ async fn run(module: &Path) {
         cache_dir: cache.path().to_owned(),
         instances: INSTANCES,
         own: Vec::new(),
-        threads: 1,
+        threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
         compiler: CompilerConfig::default(),
     })
     .unwrap();
     let bytes = std::fs::read(module).unwrap();
     let plugin = sandbox.load("fixture", bytes.into()).await.unwrap();
-    cost::run(&plugin).await;
-    rates::run(&sandbox, &plugin).await;
+    let only = std::env::args().nth(2).unwrap_or_default();
+    if "cost".starts_with(&only) {
+        cost::run(&sandbox, &plugin).await;
+    }
+    rates::run(&sandbox, &plugin, &only).await;
 }
 
 /// Binds the guest to a destination given as TOML.
@@ -83,8 +92,29 @@ async fn deliver(notifier: &Notifier, notification: &Notification) {
     assert!(matches!(sent.outcome, Outcome::Delivered(_)), "{sent:?}");
 }
 
+/// Runs so many of what `make` makes on the threads of the guests, as the daemon does, and waits for their ends.
+async fn on_workers<F>(sandbox: &Sandbox, count: usize, make: impl Fn() -> F) -> Vec<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut running = Vec::new();
+    for _ in 0..count {
+        let (end, ended) = oneshot::channel();
+        let work = make();
+        sandbox.start(Box::pin(async move { drop(end.send(work.await)) }));
+        running.push(async { ended.await.unwrap() });
+    }
+    join_all(running).await
+}
+
 /// The middle of an odd number of figures.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
+}
+
+/// Processor time of this process.
+fn cpu_time() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(spent.tv_sec.unsigned_abs(), u32::try_from(spent.tv_nsec).unwrap())
 }

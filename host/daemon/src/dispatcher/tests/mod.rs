@@ -25,6 +25,7 @@ use unsteady::Unsteady;
 struct Scripted {
     script: Mutex<VecDeque<Play>>,
     sent: Mutex<Vec<(u128, u32)>>,
+    patience: Option<Duration>,
 }
 
 enum Play {
@@ -53,6 +54,10 @@ impl NotifierCall for Scripted {
 
     fn module(&self) -> &str {
         "00"
+    }
+
+    fn patience(&self, _notification: &Notification) -> Option<Duration> {
+        self.patience
     }
 }
 
@@ -257,6 +262,25 @@ async fn a_lost_lease_ends_its_attempt_and_settles_nothing() {
     assert_eq!(stage.queue.cancel(&[id]).await.unwrap(), 1);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(stage.deliveries().await[0].state, DeliveryState::Cancelled);
+    assert_eq!(stage.stop().await, Duration::ZERO, "nothing was left to drain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_outlasts_all_patience_is_left_to_its_lease() {
+    let script = Mutex::new([Play::Hang].into());
+    let patience = Some(Duration::from_secs(40));
+    let notifier = Arc::new(Scripted { script, patience, ..Scripted::default() });
+    let stage = Stage::start(&[("a", "", &notifier)]);
+    stage.enqueue(1, &["a"]).await;
+    sleep(Duration::from_secs(39)).await;
+    stage.queue.advance(Duration::from_secs(39));
+    stage.waker.wake();
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!(notifier.attempts(), 1, "the lease was extended at 30 s");
+    stage.queue.advance(Duration::from_secs(40));
+    stage.waker.wake();
+    stage.until_all(DeliveryState::Delivered).await;
+    assert_eq!(notifier.attempts(), 2, "it was not extended at 45 s");
     assert_eq!(stage.stop().await, Duration::ZERO, "nothing was left to drain");
 }
 
