@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use crate::examples::{self, EXAMPLES_VARIABLE};
 use crate::modules;
 use crate::test::{DAEMON_VARIABLE, MODULES_VARIABLE};
 use crate::workspace::{Workspace, run_command};
@@ -47,6 +48,9 @@ struct LoadBench {
     /// `policy.concurrency` of every destination, instead of the daemon's default
     #[arg(long, value_name = "N")]
     concurrency: Option<u32>,
+    /// Growth up to ten million stored notifications
+    #[arg(long)]
+    huge: bool,
     /// Scenarios, such as `one-postgres`, or parts of their names; by default all
     scenarios: Vec<String>,
 }
@@ -87,8 +91,8 @@ pub(crate) fn run(workspace: &Workspace, bench: Bench) -> Result<()> {
 
 fn load(workspace: &Workspace, options: &LoadBench) -> Result<()> {
     let mut arguments: Vec<OsString> = Vec::new();
-    if options.quick {
-        arguments.push("--quick".into());
+    for (flag, given) in [("--quick", options.quick), ("--huge", options.huge)] {
+        arguments.extend(given.then(|| flag.into()));
     }
     for (flag, file) in [("--json", &options.json), ("--compare", &options.compare)] {
         arguments.extend(file.iter().flat_map(|file| [flag.into(), file.into()]));
@@ -120,6 +124,7 @@ fn with_daemon(workspace: &Workspace, bench: &str, arguments: &[OsString]) -> Re
     let release = workspace.target_dir.join("release");
     let mut bench = Command::new(release.join(bench));
     bench.args(arguments).env(MODULES_VARIABLE, built);
+    bench.env(EXAMPLES_VARIABLE, workspace.target_dir.join(examples::FOLDER));
     run_command(bench.env(DAEMON_VARIABLE, release.join("postrider")))
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Arguments {
     pub(crate) compare: Option<PathBuf>,
     /// Attempts at once of each destination; none: as the daemon does by itself.
     pub(crate) concurrency: Option<u32>,
+    /// Growth up to ten million notifications instead of one.
+    pub(crate) huge: bool,
     pub(crate) scenarios: Vec<Scenario>,
 }
 
@@ -24,6 +26,7 @@ impl Arguments {
             json: None,
             compare: None,
             concurrency: None,
+            huge: false,
             scenarios: Vec::new(),
         };
         let (mut words, mut parts) = (words.into_iter(), Vec::new());
@@ -31,6 +34,7 @@ impl Arguments {
             let mut file = || words.next().with_context(|| format!("{word} wants a file"));
             match &*word {
                 "--quick" => arguments.quick = true,
+                "--huge" => arguments.huge = true,
                 "--json" => arguments.json = Some(file()?.into()),
                 "--compare" => arguments.compare = Some(file()?.into()),
                 "--concurrency" => {
@@ -38,8 +42,8 @@ impl Arguments {
                     arguments.concurrency = Some(number.context("--concurrency wants a number")?);
                 }
                 flag if flag.starts_with("--") => bail!(
-                    "unknown flag {flag}; there are --quick, --json FILE, --compare FILE \
-                     and --concurrency N"
+                    "unknown flag {flag}; there are --quick, --json FILE, --compare FILE, \
+                     --concurrency N and --huge"
                 ),
                 _ => parts.push(word),
             }
@@ -105,6 +109,8 @@ mod tests {
     fn what_is_unknown_is_named() {
         let error = |word: &str| Arguments::parse(vec![word.to_owned()]).err().unwrap().to_string();
         assert!(error("--slow").starts_with("unknown flag --slow; there are --quick"));
-        assert!(error("mars").starts_with("no scenario is named \"mars\"; there are one-sqlite"));
+        assert!(
+            error("mars").starts_with("no scenario is named \"mars\"; there are parts, one-sqlite")
+        );
     }
 }

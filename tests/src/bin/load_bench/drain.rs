@@ -74,7 +74,9 @@ pub(crate) async fn drain(
     rows: usize,
 ) -> Result<Drained> {
     running.all("pause").await?;
-    let filled = fill(running, rows).await;
+    let setup = &running.setup;
+    let all: Vec<_> = (0..setup.destinations).map(|place| setup.notification(place)).collect();
+    let filled = fill(running, &all, rows).await;
     running.reset_peak();
     let (before, cpu, started) = (counter.total().await, running.cpu(), Instant::now());
     running.all("resume").await?;
@@ -97,10 +99,8 @@ pub(crate) async fn drain(
     })
 }
 
-/// Hands notifications in, in batches that are spread over all destinations. Answers how many a second.
-pub(crate) async fn fill(running: &Running, rows: usize) -> f64 {
-    let setup = &running.setup;
-    let all: Vec<String> = (0..setup.destinations).map(|place| setup.notification(place)).collect();
+/// Hands notifications in, in batches of these in turn. Answers how many a second.
+pub(crate) async fn fill(running: &Running, all: &[String], rows: usize) -> f64 {
     let batch: Vec<&str> = all.iter().cycle().take(BATCH).map(String::as_str).collect();
     let request = post("/v1/notifications/batch", &format!("[{}]", batch.join(",")));
     let started = Instant::now();

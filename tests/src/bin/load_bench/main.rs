@@ -8,7 +8,8 @@
 //! - `receiver`, `target`: who gets the requests, a process of its own, and how it is asked what came.
 //! - `load`, `paced`: the producers, at full speed and at a given one.
 //! - `process`, `bare`, `yardsticks`: what processes used, and what the machine does without a daemon.
-//! - `steady`, `latency`, `drain`: the ways to measure; `scenarios` are made of them.
+//! - `alone`, `queue_alone`, `sandbox_alone`: the parts without a daemon.
+//! - `steady`, `latency`, `drain`, `beside`, `growth`, `quiet`: the scenarios.
 //! - `numbers`, `figure`, `report`, `compare`: what is made of many, the table and its file, and the comparison with an earlier one.
 #![expect(
     clippy::print_stdout,
@@ -19,20 +20,26 @@
     reason = "a bench prints and may fail loudly, and its counts fit"
 )]
 
+mod alone;
 mod arguments;
 mod bare;
+mod beside;
 mod catalogue;
 mod compare;
 mod drain;
 mod figure;
+mod growth;
 mod latency;
 mod load;
 mod numbers;
 mod paced;
 mod process;
+mod queue_alone;
+mod quiet;
 mod receiver;
 mod report;
 mod running;
+mod sandbox_alone;
 mod setup;
 mod stage;
 mod steady;
@@ -48,6 +55,10 @@ use report::Report;
 use stage::Stage;
 
 fn main() -> Result<ExitCode> {
+    // Before any thread, as in the daemon.
+    if let Some(compiled) = postrider_sandbox::compile_child() {
+        return Ok(compiled);
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == receiver::WORD) {
         receiver::serve();

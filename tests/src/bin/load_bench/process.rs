@@ -18,6 +18,11 @@ pub(crate) fn thread_cpu() -> Duration {
     clock(ClockId::ThreadCPUTime)
 }
 
+/// Processor time of all threads of this process.
+pub(crate) fn process_cpu() -> Duration {
+    clock(ClockId::ProcessCPUTime)
+}
+
 /// The clock that all processes of the machine share, in nanoseconds.
 pub(crate) fn now() -> u64 {
     clock(ClockId::Monotonic).as_nanos() as u64

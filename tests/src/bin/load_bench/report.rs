@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::figure::Figure;
@@ -35,6 +35,12 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, figure: Figure) -> Result<()> {
+        let figure_json = figure.json(&self.scenario);
+        let same = |other: &Value| {
+            other.get("figure") == figure_json.get("figure")
+                && other.get("scenario") == figure_json.get("scenario")
+        };
+        ensure!(!self.figures.iter().any(same), "two figures of one name: {figure_json}");
         match figure.met() {
             Some(true) => self.met += 1,
             Some(false) => self.missed += 1,
@@ -43,7 +49,7 @@ impl Report {
         let cells = figure.cells();
         let [name, measured, goal, verdict, beside] = cells.each_ref().map(String::as_str);
         self.row([&self.scenario, name, measured, goal, verdict, beside])?;
-        self.figures.push(figure.json(&self.scenario));
+        self.figures.push(figure_json);
         Ok(())
     }
 

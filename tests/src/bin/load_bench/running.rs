@@ -59,12 +59,18 @@ impl Running {
 
     /// Pauses or resumes all destinations.
     pub(crate) async fn all(&self, action: &str) -> Result<()> {
-        let daemon = self.daemons.first().context("no daemon")?;
         for place in 0..self.setup.destinations {
-            let (status, answer) =
-                daemon.post(&format!("/v1/destinations/d{place}/{action}"), "").await;
-            ensure!(status == 200, "{action}: {status} {answer}");
+            self.act(&format!("d{place}"), action).await?;
         }
+        Ok(())
+    }
+
+    /// Pauses or resumes a destination.
+    pub(crate) async fn act(&self, destination: &str, action: &str) -> Result<()> {
+        let daemon = self.daemons.first().context("no daemon")?;
+        let path = format!("/v1/destinations/{destination}/{action}");
+        let (status, answer) = daemon.post(&path, "").await;
+        ensure!(status == 200, "{action}: {status} {answer}");
         Ok(())
     }
 

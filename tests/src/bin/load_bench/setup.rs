@@ -30,6 +30,8 @@ pub(crate) enum Answers {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Module {
     Webhook,
+    /// The project of a language, as `cargo xtask examples` built it.
+    Example(&'static str),
 }
 
 #[derive(Clone, Copy)]
@@ -46,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) answers: Answers,
     /// One more destination, whose module never returns.
     pub(crate) looping: bool,
+    /// One more destination, for what is to wait.
+    pub(crate) held: bool,
     /// Daemons on one database.
     pub(crate) hosts: usize,
 }
@@ -68,6 +72,7 @@ impl Setup {
             content: 1 << 10,
             answers: Answers::Always,
             looping: false,
+            held: false,
             hosts: 1,
         }
     }
@@ -96,8 +101,13 @@ impl Setup {
 
     /// The JSON of a notification for a destination.
     pub(crate) fn notification(&self, place: usize) -> String {
+        self.of_type(&format!("load.{place}"))
+    }
+
+    /// The JSON of a notification.
+    pub(crate) fn of_type(&self, kind: &str) -> String {
         format!(
-            r#"{{"type":"load.{place}","source":"bench","labels":{{"severity":"low"}},"content":{}}}"#,
+            r#"{{"type":"{kind}","source":"bench","labels":{{"severity":"low"}},"content":{}}}"#,
             self.content()
         )
     }
@@ -132,6 +142,9 @@ impl Setup {
             place % self.plugins,
             self.path(place)
         );
+        if matches!(self.module, Module::Example(_)) {
+            toml += "config.channel = \"#ops\"\n";
+        }
         if self.reuse {
             toml += "reuse = { count = 1000000, age = \"1h\" }\n";
         }

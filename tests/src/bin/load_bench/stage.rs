@@ -1,6 +1,7 @@
 //! Where the scenarios play: the receivers, the cluster, and how daemons are started.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,6 +20,7 @@ use crate::yardsticks::CLIENTS;
 
 pub(crate) struct Stage<'a> {
     pub(crate) quick: bool,
+    pub(crate) huge: bool,
     concurrency: Option<u32>,
     cluster: Option<&'a Cluster>,
     pgbench: Option<Pgbench<'a>>,
@@ -27,7 +29,14 @@ pub(crate) struct Stage<'a> {
     /// What modules are when they are compiled, so that no daemon compiles again.
     compiled: House,
     databases: u32,
+    /// Where `cargo xtask examples` left its projects.
+    examples: Option<PathBuf>,
 }
+
+/// Where the compiled modules are, below.
+const COMPILED: &str = "cache/postrider/modules";
+/// The variable that says where, as for the test of the examples.
+const EXAMPLES: &str = "POSTRIDER_TEST_EXAMPLES";
 
 /// A cluster as durable as an operator's; none where PostgreSQL is not installed.
 pub(crate) fn cluster() -> Result<Option<Cluster>> {
@@ -49,6 +58,7 @@ impl<'a> Stage<'a> {
         compiled.start().await.kill().await;
         Ok(Self {
             quick: arguments.quick,
+            huge: arguments.huge,
             concurrency: arguments.concurrency,
             cluster,
             pgbench,
@@ -56,6 +66,7 @@ impl<'a> Stage<'a> {
             nginx: Target::nginx().await?,
             compiled,
             databases: 0,
+            examples: std::env::var_os(EXAMPLES).map(PathBuf::from),
         })
     }
 
@@ -66,6 +77,11 @@ impl<'a> Stage<'a> {
         }
         if setup.answers == Answers::Nginx && self.nginx.is_none() {
             return Some("nginx is not installed".to_owned());
+        }
+        if let Module::Example(language) = setup.module
+            && !self.example(language).is_file()
+        {
+            return Some(format!("not built: cargo xtask examples {language}"));
         }
         None
     }
@@ -91,7 +107,12 @@ impl<'a> Stage<'a> {
         let (mut daemons, mut houses) = (Vec::new(), Vec::new());
         for _ in 0..setup.hosts {
             let house = House::new();
-            house.take_compiled(&self.compiled);
+            match (&self.examples, setup.module) {
+                (Some(examples), Module::Example(_)) => {
+                    house.take_compiled_from(&examples.join(COMPILED));
+                }
+                _ => house.take_compiled(&self.compiled),
+            }
             self.furnish(&house, &setup);
             let mut command = house.command();
             command.args(["serve", "--listen", "127.0.0.1:0"]);
@@ -101,6 +122,10 @@ impl<'a> Stage<'a> {
         }
         let says = setup.says(self.concurrency);
         Ok(Running::new(setup, daemons, says, houses))
+    }
+
+    pub(crate) fn receiver(&self, setup: &Setup) -> SocketAddr {
+        self.target(setup).address
     }
 
     pub(crate) async fn counter(&self, setup: &Setup) -> Counter {
@@ -121,7 +146,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The URL of a fresh database of PostgreSQL.
-    fn database(&mut self, store: Store) -> Result<Option<String>> {
+    pub(crate) fn database(&mut self, store: Store) -> Result<Option<String>> {
         if store == Store::Sqlite {
             return Ok(None);
         }
@@ -136,17 +161,33 @@ impl<'a> Stage<'a> {
         nginx.unwrap_or(&self.receiver)
     }
 
+    fn example(&self, language: &str) -> PathBuf {
+        let name = format!("chat-{language}");
+        let examples = self.examples.clone().unwrap_or_default();
+        examples.join("projects").join(&name).join(format!("{name}.wasm"))
+    }
+
     /// Puts modules and destinations into the plugins directory.
     fn furnish(&self, house: &House, setup: &Setup) {
         let receiver = self.target(setup).address;
         for number in 0..setup.plugins {
             match setup.module {
                 Module::Webhook => house.put_module("webhook", &format!("m{number}")),
+                Module::Example(language) => {
+                    let module = std::fs::read(self.example(language)).expect("a built example");
+                    house.put(&format!("m{number}.wasm"), module);
+                }
             }
         }
         for place in 0..setup.destinations {
             let toml = setup.destination(place, receiver, self.concurrency);
             house.put(&format!("d{place}.toml"), toml);
+        }
+        if setup.held {
+            house.put(
+                "held.toml",
+                "plugin = \"m0\"\nmatch.type = \"held\"\nconfig.url = \"http://127.0.0.1:1\"\n",
+            );
         }
         if setup.looping {
             house.put_module("fixture", "fixture");
