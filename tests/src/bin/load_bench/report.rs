@@ -15,12 +15,20 @@ pub(crate) struct Report {
     figures: Vec<Value>,
     met: usize,
     missed: usize,
+    /// Scenarios that did not come to their end.
+    failed: usize,
 }
 
 impl Report {
     pub(crate) fn new(quick: bool) -> Result<Self> {
-        let report =
-            Self { quick, scenario: String::new(), figures: Vec::new(), met: 0, missed: 0 };
+        let report = Self {
+            quick,
+            scenario: String::new(),
+            figures: Vec::new(),
+            met: 0,
+            missed: 0,
+            failed: 0,
+        };
         report.line(&format!("cores; load over 1, 5 and 15 minutes: {}; {}", cores(), load()))?;
         report.row(["scenario", "figure", "measured", "goal", "", "beside"])?;
         Ok(report)
@@ -58,6 +66,17 @@ impl Report {
         self.row([&self.scenario, "left out", "-", "", "", why])?;
         self.figures.push(json!({ "scenario": self.scenario, "skipped": why }));
         Ok(())
+    }
+
+    /// Says why a scenario did not come to its end.
+    pub(crate) fn failed(&mut self, error: &anyhow::Error) -> Result<()> {
+        self.failed += 1;
+        self.skipped(&format!("FAILED: {error:#}"))
+    }
+
+    /// Whether all came to their end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failed == 0
     }
 
     /// Says what was missed, and writes the file.
