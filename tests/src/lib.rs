@@ -7,6 +7,7 @@
 //! - [`core_module`]: modules written byte by byte, one of them a compile bomb.
 //! - [`browser`]: a real browser without a screen.
 //! - [`daemon`]: the real daemon, in a directory of its own.
+//! - [`wire`]: an HTTP/1.1 client that costs next to nothing, for benches.
 
 pub mod browser;
 pub mod core_module;
@@ -15,3 +16,4 @@ pub mod dice;
 pub mod modules;
 pub mod proxy;
 pub mod receiver;
+pub mod wire;

@@ -1,20 +1,30 @@
 //! `cargo xtask bench`: figures with their yardsticks, from one run on this machine.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use crate::examples::{self, EXAMPLES_VARIABLE};
 use crate::modules;
 use crate::test::{DAEMON_VARIABLE, MODULES_VARIABLE};
 use crate::workspace::{Workspace, run_command};
 
-/// One of the benches.
+/// What `bench` may be told: without a subcommand the whole daemon is put under load.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    part: Option<Part>,
+    #[command(flatten)]
+    load: LoadBench,
+}
+
+/// The benches of parts.
 #[derive(Subcommand)]
-pub(crate) enum Bench {
-    /// The way of a notification through the daemon
-    Way,
+enum Part {
     /// The API of the daemon: ingest, lists at a million rows, listeners, a good client beside bad ones
     Api(ApiBench),
     /// The queue alone, in SQLite and in a PostgreSQL cluster of its own
@@ -23,9 +33,31 @@ pub(crate) enum Bench {
     Sandbox,
 }
 
+/// What the bench of the whole may be told.
+#[derive(Args)]
+struct LoadBench {
+    /// Short rounds of a few scenarios: two minutes at most, and rougher figures
+    #[arg(long)]
+    quick: bool,
+    /// Also writes the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Fails where a ratio to its yardstick is 15 % worse than in this file of an earlier run
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// `policy.concurrency` of every destination, instead of the daemon's default
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
+    /// Growth up to ten million stored notifications
+    #[arg(long)]
+    huge: bool,
+    /// Scenarios, such as `one-postgres`, or parts of their names; by default all
+    scenarios: Vec<String>,
+}
+
 /// What the bench of the API may be told.
-#[derive(Args, Default)]
-pub(crate) struct ApiBench {
+#[derive(Args)]
+struct ApiBench {
     /// A tenth of the rows and requests
     #[arg(long)]
     quick: bool,
@@ -35,8 +67,8 @@ pub(crate) struct ApiBench {
 }
 
 /// What the bench of the queue may be told.
-#[derive(Args, Default)]
-pub(crate) struct QueueBench {
+#[derive(Args)]
+struct QueueBench {
     /// Small tables and short rounds: two minutes at most, and rougher figures
     #[arg(long)]
     quick: bool,
@@ -47,37 +79,43 @@ pub(crate) struct QueueBench {
     scenarios: Vec<String>,
 }
 
-/// Builds what is to be measured for release, then measures it; by default everything, one after the other.
-pub(crate) fn run(workspace: &Workspace, what: Option<Bench>) -> Result<()> {
-    match what {
-        Some(Bench::Way) => way(workspace),
-        Some(Bench::Api(options)) => api(workspace, &options),
-        Some(Bench::Queue(options)) => queue(workspace, options),
-        Some(Bench::Sandbox) => sandbox(workspace),
-        None => way(workspace)
-            .and_then(|()| api(workspace, &ApiBench::default()))
-            .and_then(|()| queue(workspace, QueueBench::default()))
-            .and_then(|()| sandbox(workspace)),
+/// Builds what is to be measured for release, then measures it.
+pub(crate) fn run(workspace: &Workspace, bench: Bench) -> Result<()> {
+    match bench.part {
+        None => load(workspace, &bench.load),
+        Some(Part::Api(options)) => api(workspace, &options),
+        Some(Part::Queue(options)) => queue(workspace, options),
+        Some(Part::Sandbox) => sandbox(workspace),
     }
 }
 
-fn way(workspace: &Workspace) -> Result<()> {
-    with_daemon(workspace, "way_bench", &[])
+fn load(workspace: &Workspace, options: &LoadBench) -> Result<()> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    for (flag, given) in [("--quick", options.quick), ("--huge", options.huge)] {
+        arguments.extend(given.then(|| flag.into()));
+    }
+    for (flag, file) in [("--json", &options.json), ("--compare", &options.compare)] {
+        arguments.extend(file.iter().flat_map(|file| [flag.into(), file.into()]));
+    }
+    let concurrency = options.concurrency.map(|concurrency| concurrency.to_string());
+    arguments.extend(concurrency.into_iter().flat_map(|n| ["--concurrency".into(), n.into()]));
+    arguments.extend(options.scenarios.iter().map(OsString::from));
+    with_daemon(workspace, "load_bench", &arguments)
 }
 
 fn api(workspace: &Workspace, options: &ApiBench) -> Result<()> {
-    let mut arguments = Vec::new();
+    let mut arguments: Vec<OsString> = Vec::new();
     if options.quick {
-        arguments.push("--quick");
+        arguments.push("--quick".into());
     }
     if let Some(database) = &options.database {
-        arguments.extend(["--database", database]);
+        arguments.extend(["--database".into(), database.into()]);
     }
     with_daemon(workspace, "api_bench", &arguments)
 }
 
 /// Builds the daemon and a bench of it, and runs the bench.
-fn with_daemon(workspace: &Workspace, bench: &str, arguments: &[&str]) -> Result<()> {
+fn with_daemon(workspace: &Workspace, bench: &str, arguments: &[OsString]) -> Result<()> {
     let built = modules::build_with_test_guests(workspace)?;
     // Together, so that both get the same features of what they share, and it is built once.
     let mut cargo = workspace.cargo("build");
@@ -86,6 +124,7 @@ fn with_daemon(workspace: &Workspace, bench: &str, arguments: &[&str]) -> Result
     let release = workspace.target_dir.join("release");
     let mut bench = Command::new(release.join(bench));
     bench.args(arguments).env(MODULES_VARIABLE, built);
+    bench.env(EXAMPLES_VARIABLE, workspace.target_dir.join(examples::FOLDER));
     run_command(bench.env(DAEMON_VARIABLE, release.join("postrider")))
 }
 

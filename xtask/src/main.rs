@@ -49,11 +49,8 @@ enum Tool {
         #[arg(last = true)]
         filter: Vec<OsString>,
     },
-    /// Builds for release and measures: the way of a notification, and the queue alone
-    Bench {
-        #[command(subcommand)]
-        what: Option<bench::Bench>,
-    },
+    /// Builds for release and measures: the daemon under load, or a part of it alone
+    Bench(bench::Bench),
     /// Tries the API by schemathesis: some thousand good and bad requests, made of its own description
     FuzzApi(fuzz_api::FuzzApi),
     /// Builds and tries the examples of notifiers in every language; installs their tools into the cache
@@ -85,7 +82,7 @@ fn run(tool: Tool) -> Result<()> {
     match tool {
         Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
         Tool::Test { filter } => test::run(&workspace, &filter),
-        Tool::Bench { what } => bench::run(&workspace, what),
+        Tool::Bench(bench) => bench::run(&workspace, bench),
         Tool::FuzzApi(options) => fuzz_api::run(&workspace, &options),
         Tool::Examples(options) => examples::run(&workspace, &options),
         Tool::Dist => dist::run(&workspace),

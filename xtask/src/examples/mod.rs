@@ -28,7 +28,9 @@ use project::Project;
 use toolchains::Toolchains;
 
 /// Where the end-to-end test finds the folder with the projects and their modules.
-const EXAMPLES_VARIABLE: &str = "POSTRIDER_TEST_EXAMPLES";
+pub(crate) const EXAMPLES_VARIABLE: &str = "POSTRIDER_TEST_EXAMPLES";
+/// That folder, below the target directory.
+pub(crate) const FOLDER: &str = "examples";
 /// The end-to-end test, which is ignored in all other runs.
 const DELIVERY_TEST: &str = "every_example_delivers_through_the_daemon";
 /// What every one of the examples must do, as cases of `plugin test`.
@@ -54,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if there.is_empty() {
         bail!("there are tools for none of the languages");
     }
-    let bench = Bench { workspace, toolchains, folder: workspace.target_dir.join("examples") };
+    let bench = Bench { workspace, toolchains, folder: workspace.target_dir.join(FOLDER) };
     match options.bench {
         true => costs::run(&bench, &there)?,
         false => bench.try_all(&there)?,

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use postrider_tests::daemon::Daemon;
+use postrider_tests::wire::{Wire, get, post};
 
 use crate::address;
 use crate::figures::{Times, line, note, resident};
 use crate::ingest::{CONTENT, notification};
-use crate::wire::{Wire, get, post};
 
 const LISTENERS: usize = 200;
 /// Requests that never end.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use postrider_tests::daemon::Daemon;
+use postrider_tests::wire::{Wire, get, post};
 
 use crate::figures::{Times, line, note};
-use crate::wire::{Wire, get, post};
 use crate::{Size, address};
 
 const CONNECTIONS: usize = 32;

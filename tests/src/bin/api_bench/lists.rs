@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use postrider_tests::daemon::Daemon;
+use postrider_tests::wire::{Wire, get, post};
 use serde_json::Value;
 
 use crate::figures::{Times, line, note};
-use crate::wire::{Wire, get, post};
 use crate::{Size, address};
 
 /// How often each list is asked for.

@@ -4,7 +4,6 @@
 //!
 //! `cargo xtask bench api` builds the daemon and this for release and runs it.
 //!
-//! - `wire`: an HTTP/1.1 client that costs next to nothing.
 //! - `figures`: what is measured, and how it is said.
 //! - `ingest`, `lists`, `crowd`: the scenarios.
 #![expect(
@@ -22,7 +21,6 @@ mod crowd;
 mod figures;
 mod ingest;
 mod lists;
-mod wire;
 
 use std::net::SocketAddr;
 

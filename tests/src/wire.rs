@@ -1,4 +1,10 @@
 //! HTTP/1.1 without a library: a client of a bench shares its machine with what it measures.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "for benches only: one that is not answered ends"
+)]
 
 use std::net::SocketAddr;
 
@@ -6,13 +12,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A connection that stays.
-pub(crate) struct Wire {
+pub struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// The bytes of a request.
-pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
+pub fn post(path: &str, body: &str) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -20,19 +26,19 @@ pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-pub(crate) fn get(path: &str) -> Vec<u8> {
+pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
 impl Wire {
-    pub(crate) async fn connect(address: SocketAddr) -> Self {
+    pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::with_capacity(64 << 10) }
     }
 
     /// Sends a request and reads the whole answer, whose status must be one of success.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Vec<u8> {
+    pub async fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.stream.write_all(request).await.unwrap();
         let head = self.head().await;
         let text = String::from_utf8_lossy(&self.buffer[..head]).into_owned();
@@ -52,7 +58,7 @@ impl Wire {
     }
 
     /// Sends a request and answers once the head of its answer is here.
-    pub(crate) async fn open(&mut self, request: &[u8]) {
+    pub async fn open(&mut self, request: &[u8]) {
         self.stream.write_all(request).await.unwrap();
         let head = self.head().await;
         assert!(
@@ -64,7 +70,7 @@ impl Wire {
     }
 
     /// Reads on until `count` occurrences of `text` have come.
-    pub(crate) async fn until(&mut self, text: &str, count: usize) {
+    pub async fn until(&mut self, text: &str, count: usize) {
         let mut seen = 0;
         loop {
             let found =
@@ -82,7 +88,7 @@ impl Wire {
     }
 
     /// Sends bytes and expects nothing.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+    pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
