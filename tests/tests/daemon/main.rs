@@ -15,6 +15,7 @@
 //! - `small_disk`: a disk that a test can fill.
 //! - `storm`: hosts are killed at random under load.
 //! - `fleet`, `books`: several hosts, and the audit of what they did.
+//! - `logs`: what goes wrong, told once.
 //! - `misbehaviour`: guests that do their worst, and what stays of it.
 //! - `page`: the web page, in a real browser.
 //! - `plugin_projects`, `plugin_tools`: the commands for authors of modules.
@@ -49,6 +50,7 @@ mod full_disk;
 mod handlers;
 mod hosts;
 mod ingest;
+mod logs;
 mod misbehaviour;
 mod outbox;
 mod page;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postrider_tests::browser::{Browser, key};
+use postrider_tests::core_module::marked;
 use postrider_tests::daemon::{Daemon, House, PATIENCE, http};
 use postrider_tests::receiver::{Receiver, text};
 use serde_json::{Value, json};
@@ -170,6 +171,37 @@ async fn a_version_is_quarantined_by_click_and_released_again() {
     let (_, audit) = daemon.get("/v1/audit").await;
     let actions = audit["items"].as_array().unwrap().iter().map(|item| &item["action"]);
     assert_eq!(actions.collect::<Vec<_>>(), ["plugin.release", "plugin.quarantine"]);
+    nothing_is_wrong(&browser).await;
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_rolled_back_by_click() {
+    let Some(browser) = Browser::open().await else { return };
+    let receiver = Receiver::ok().await;
+    let house = hooked(&receiver, "");
+    let daemon = house.start().await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    let proven = |plugin: &Value| plugin["versions"][0]["worked"] == true;
+    let before = daemon.until("/v1/plugins/webhook", proven).await;
+    let module = std::fs::read(house.plugins().join("webhook.wasm")).unwrap();
+    house.put("webhook.wasm", marked(&module, "next"));
+    let newer =
+        |plugin: &Value| plugin["state"] == "active" && plugin["sha256"] != before["sha256"];
+    daemon.until("/v1/plugins/webhook", newer).await;
+
+    browser.go(&format!("{}/#/plugins", daemon.url())).await;
+    browser.click("//a[.='webhook']").await;
+    browser.click("//button[.='Roll back']").await;
+    browser.until_text("Roll back webhook?").await;
+    browser.keys(key::ENTER).await;
+    browser.until_text("webhook is rolled back.").await;
+    let back = |plugin: &Value| plugin["state"] == "active" && plugin["sha256"] == before["sha256"];
+    daemon.until("/v1/plugins/webhook", back).await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    receiver.until(2, PATIENCE).await;
+    let (_, audit) = daemon.get("/v1/audit").await;
+    assert_eq!(audit["items"][0]["action"], "plugin.rollback", "{audit}");
     nothing_is_wrong(&browser).await;
     assert!(daemon.stop().await.success());
 }

@@ -164,3 +164,21 @@ async fn a_socket_of_the_service_manager_keeps_callers_while_the_daemon_restarts
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_credential_of_the_service_manager_is_a_secret() {
+    let receiver = Receiver::ok().await;
+    let credential =
+        "config.headers.x-room = '{{secret:room}}'\nsecrets.room = { credential = 'room' }";
+    let house = hooked(&receiver, credential);
+    let directory = house.path().join("credentials");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("room"), "blue\n").unwrap();
+    let mut serve = house.command();
+    serve.args(["serve", "--listen", "127.0.0.1:0"]).env("CREDENTIALS_DIRECTORY", directory);
+    let daemon = house.start_command(serve).await;
+    daemon.enqueue(&json!({"type": "x"})).await;
+    receiver.until(1, PATIENCE).await;
+    assert_eq!(receiver.received()[0].header("x-room"), Some("blue"));
+    assert!(daemon.stop().await.success());
+}

@@ -190,13 +190,12 @@ impl Action {
 
     async fn on_many(self, api: &Api, caller: &Caller, body: Body) -> Result<Json<Value>, Problem> {
         let chosen = parse(&read(body, api.max_body).await?)?;
-        let (filter, limit) = self.filter(&chosen)?;
-        let found = match &chosen.ids {
-            Some(ids) => named(api, &filter, ids).await?,
-            None => api.queue.deliveries(&filter).await?,
+        let filter = self.filter(&chosen)?;
+        let (found, next) = match &chosen.ids {
+            Some(ids) => (named(api, &filter, ids).await?, None),
+            None => deliveries::found(api, &filter).await?,
         };
-        let full = chosen.ids.is_none() && found.len() >= limit;
-        let next = found.last().filter(|_| full).map(|last| last.id.0.to_string());
+        let next = next.map(|next| next.to_string());
         let same = |record: &&DeliveryRecord| {
             chosen.reason.as_ref().is_none_or(|reason| *reason == record.reason)
         };
@@ -222,7 +221,7 @@ impl Action {
     }
 
     /// Which ones, and at most how many.
-    fn filter(self, chosen: &Chosen) -> Result<(DeliveryFilter, usize), Problem> {
+    fn filter(self, chosen: &Chosen) -> Result<DeliveryFilter, Problem> {
         use DeliveryState::{Cancelled, Dead, Leased, Pending};
         let (by_default, possible): (_, &[DeliveryState]) = match self {
             Self::Redeliver => (Dead, &[Dead, Cancelled, Pending]),
@@ -260,15 +259,14 @@ impl Action {
         let page =
             Page { after: after.map_err(wrong)?, limit: u32::try_from(limit).unwrap_or(u32::MAX) };
         let destination = chosen.destination.clone();
-        let filter = DeliveryFilter {
+        Ok(DeliveryFilter {
             state: Some(state),
             destination,
             notification: None,
             id: None,
             above: None,
             page,
-        };
-        Ok((filter, limit))
+        })
     }
 
     /// Answers how many it was done to, and how many had lost their content.
@@ -339,16 +337,17 @@ fn parse(body: &[u8]) -> Result<Chosen, Problem> {
 mod tests {
     use super::*;
 
-    fn filtered(action: Action, body: &str) -> Result<(DeliveryFilter, usize), String> {
+    fn filtered(action: Action, body: &str) -> Result<DeliveryFilter, String> {
         let chosen = parse(body.as_bytes()).map_err(|problem| format!("{problem:?}"))?;
         action.filter(&chosen).map_err(|problem| format!("{problem:?}"))
     }
 
     #[test]
     fn without_a_word_the_dead_are_redelivered_and_the_pending_cancelled() {
-        let (dead, limit) = filtered(Action::Redeliver, "").unwrap();
-        assert_eq!((dead.state, limit), (Some(DeliveryState::Dead), MAX_BATCH));
-        let (pending, _) = filtered(Action::Cancel, "{}").unwrap();
+        let dead = filtered(Action::Redeliver, "").unwrap();
+        assert_eq!(dead.state, Some(DeliveryState::Dead));
+        assert_eq!(dead.page.limit as usize, MAX_BATCH);
+        let pending = filtered(Action::Cancel, "{}").unwrap();
         assert_eq!(pending.state, Some(DeliveryState::Pending));
     }
 

@@ -6,6 +6,7 @@ use postrider_core::{DeliveryId, DeliveryState};
 use postrider_queue::{DeliveryFilter, DeliveryRecord, EXACT_SIZE, Page};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::extract::{Named, Parameters};
 use super::problem::Problem;
@@ -56,15 +57,22 @@ pub async fn list(
         };
     let destination = wanted.destination;
     let filter = DeliveryFilter { state, destination, notification, id: None, above: None, page };
-    let (records, next) = if has_index(&api, &filter).await? {
-        let records = api.queue.deliveries(&filter).await?;
-        let next = next_of(&records, page.limit, |record| record.id.0);
-        (records, next)
-    } else {
-        scanned(&api, &filter).await?
-    };
+    let (records, next) = found(&api, &filter).await?;
     let items = records.iter().map(|record| Value::Object(view::delivery(record)));
     Ok(envelope(items.collect(), next))
+}
+
+/// A page of what the filter lets through, and where to go on: what no index leads to is looked for a moment only.
+pub(super) async fn found(
+    api: &Api,
+    filter: &DeliveryFilter,
+) -> Result<(Vec<DeliveryRecord>, Option<i64>), Problem> {
+    if !has_index(api, filter).await? {
+        return scanned(api, filter).await;
+    }
+    let records = api.queue.deliveries(filter).await?;
+    let next = next_of(&records, filter.page.limit, |record| record.id.0);
+    Ok((records, next))
 }
 
 /// Whether one of the queue's indexes leads to the rows, however many others there are.
@@ -82,6 +90,7 @@ async fn scanned(
     api: &Api,
     filter: &DeliveryFilter,
 ) -> Result<(Vec<DeliveryRecord>, Option<i64>), Problem> {
+    let began = Instant::now();
     let below = match filter.page.after {
         Some(after) => after,
         None => {
@@ -97,7 +106,7 @@ async fn scanned(
         let queue = api.queue.clone();
         async move { queue.deliveries(&filter).await }
     };
-    let range = Range { below, above: 0 };
+    let range = Range { below, above: 0, began };
     Ok(scan(range, filter.page.limit, |record| record.id.0, fetch).await?)
 }
 

@@ -147,6 +147,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(db::prune))
         .routes(routes!(health));
     openapi::with_description(described)
+        .route("/v1/plugins/reload", get(plugins::show_reload))
         .route("/v1/events", get(events::listen))
         .route("/v1/tokens", get(auth::routes::tokens).post(auth::routes::create))
         .route("/v1/tokens/{id}", delete(auth::routes::revoke))

@@ -70,6 +70,11 @@ pub async fn show(State(api): State<Api>, Named(name): Named) -> Result<Json<Val
     one(&api, &name).await
 }
 
+/// The plugin whose name is the word that stands for all of them where something is posted.
+pub async fn show_reload(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+    one(&api, "reload").await
+}
+
 /// Looks at the plugins directory now, also at files that could not be used before.
 #[utoipa::path(
     post, path = "/v1/plugins/reload", tag = "plugins",

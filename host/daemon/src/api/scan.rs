@@ -22,15 +22,19 @@ const QUICK: Duration = Duration::from_millis(3);
 const SLOW: Duration = Duration::from_millis(8);
 /// A list is cut when it took this long.
 const ENOUGH: Duration = Duration::from_millis(16);
+/// Where a moment lies is looked for until no more rows than these are left: going through them costs as much as looking
+/// on.
+const NEAR: i64 = WINDOW;
 /// Rows come in the order of their arrival, and that of their times is the same but for so much: a transaction of a
 /// producer may be long.
 const DISORDER: SignedDuration = SignedDuration::from_mins(15);
 
-/// The rows that a list goes through: below `below`, above `above`.
+/// The rows that a list goes through: below `below`, above `above`; and since when it is made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) below: i64,
     pub(super) above: i64,
+    pub(super) began: Instant,
 }
 
 /// Up to `limit` rows of what `fetch` finds, and the row to go on below where there may be more.
@@ -43,7 +47,6 @@ pub(super) async fn scan<T, F>(
 where
     F: Future<Output = Result<Vec<T>, QueueError>>,
 {
-    let began = Instant::now();
     let (mut found, mut below, mut window) = (Vec::new(), range.below, WINDOW);
     while below > range.above.saturating_add(1) {
         let looked = Instant::now();
@@ -60,7 +63,7 @@ where
             took if took > SLOW => window = (window / 2).max(NARROWEST),
             _as_wanted => {}
         }
-        if began.elapsed() >= ENOUGH {
+        if range.began.elapsed() >= ENOUGH {
             break;
         }
     }
@@ -73,29 +76,30 @@ pub(super) async fn range(
     queue: &dyn Queue,
     filter: &NotificationFilter,
 ) -> Result<Range, QueueError> {
+    let began = Instant::now();
     let newest = newest_to(queue, i64::MAX).await?.map_or(0, |(row, _)| row);
-    let mut range = Range { below: newest.saturating_add(1), above: 0 };
+    let mut range = Range { below: newest.saturating_add(1), above: 0, began };
     if let Some(until) = filter.until.and_then(|until| until.checked_add(DISORDER).ok()) {
-        range.below = first_from(queue, until, range.below).await?;
+        (_, range.below) = near(queue, until, range.below).await?;
     }
     if let Some(since) = filter.since.and_then(|since| since.checked_sub(DISORDER).ok()) {
-        range.above = first_from(queue, since, range.below).await? - 1;
+        range.above = near(queue, since, range.below).await?.0 - 1;
     }
     range.below = range.below.min(filter.page.after.unwrap_or(i64::MAX));
     Ok(range)
 }
 
-/// The first row from `moment` on, or `end`. By halving: some twenty looks at single rows.
-async fn first_from(queue: &dyn Queue, moment: Timestamp, end: i64) -> Result<i64, QueueError> {
+/// Two rows between which the first from `moment` on lies, or `end`. By halving: ten looks at single rows in a million.
+async fn near(queue: &dyn Queue, moment: Timestamp, end: i64) -> Result<(i64, i64), QueueError> {
     let (mut low, mut high) = (1, end);
-    while low < high {
+    while high - low > NEAR {
         let middle = low + (high - low) / 2;
         match newest_to(queue, middle).await? {
             Some((row, time)) if time >= moment => high = row.max(low),
             Some(_) | None => low = middle + 1,
         }
     }
-    Ok(high)
+    Ok((low, high))
 }
 
 /// The newest row that is not above this one, and its time.
@@ -122,7 +126,7 @@ mod tests {
     async fn pages_meet_without_gaps_or_doubles() {
         let (mut below, mut seen) = (100_001, Vec::new());
         loop {
-            let range = Range { below, above: 0 };
+            let range = Range { below, above: 0, began: Instant::now() };
             let fetch = async |page, above| {
                 tokio::time::advance(Duration::from_millis(7)).await;
                 Ok(tenths(page, above))
@@ -138,7 +142,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_finds_nothing_is_cut_in_time() {
-        let range = Range { below: 10_000_000, above: 0 };
+        let range = Range { below: 10_000_000, above: 0, began: Instant::now() };
         // Three looks of 7 ms are enough.
         let fetch = async |_: Page, _: i64| {
             tokio::time::advance(Duration::from_millis(7)).await;
@@ -150,25 +154,30 @@ mod tests {
 
     #[tokio::test]
     async fn times_are_found_by_halving() {
+        const ROWS: i64 = 10_000;
         let queue = MemoryQueue::stopped(Timestamp::UNIX_EPOCH);
         let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
-        for hour in 0..100_i64 {
+        let items = (0..ROWS).map(|hour| {
             let draft = Draft { kind: "x".into(), ..Draft::default() };
             let id = NotificationId(uuid::Uuid::from_u128(1 + u128::from(hour.cast_unsigned())));
             let notification = draft.accept(id, at(hour)).unwrap();
             let (idempotency_key, destinations) = (None, Vec::new());
             let schedule = Schedule::default();
-            let item = Enqueue { notification, idempotency_key, schedule, destinations };
-            queue.enqueue(vec![item]).await.unwrap();
+            Enqueue { notification, idempotency_key, schedule, destinations }
+        });
+        let mut items = items.collect::<Vec<_>>().into_iter();
+        while items.len() > 0 {
+            queue.enqueue(items.by_ref().take(1_000).collect()).await.unwrap();
         }
         let page = Page { after: None, limit: 10 };
-        let (since, until) = (Some(at(20)), Some(at(30)));
+        let (since, until) = (Some(at(2_000)), Some(at(7_000)));
         let filter = NotificationFilter { since, until, ..NotificationFilter::all(page) };
         let found = range(&queue, &filter).await.unwrap();
-        // Row 21 is that of hour 20; a quarter of an hour more on either side holds no other.
-        assert_eq!((found.above, found.below), (20, 32));
-        let none = NotificationFilter { since: Some(at(1_000)), until: None, ..filter };
+        // Row 2,001 is that of hour 2,000.
+        assert!((2_000 - NEAR..=2_000).contains(&found.above), "{found:?}");
+        assert!((7_001..=7_001 + NEAR).contains(&found.below), "{found:?}");
+        let none = NotificationFilter { since: Some(at(2 * ROWS)), until: None, ..filter };
         let found = range(&queue, &none).await.unwrap();
-        assert_eq!((found.above, found.below), (100, 101));
+        assert!(found.above >= ROWS - NEAR && found.below == ROWS + 1, "{found:?}");
     }
 }

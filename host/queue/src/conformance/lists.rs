@@ -137,11 +137,18 @@ pub(crate) async fn deliveries_are_filtered_by_every_field(stage: &Stage) {
         assert_eq!(find(one).await, [expected]);
         let other = DeliveryFilter { id: Some(DeliveryId(1)), ..slack.clone() };
         assert!(find(other).await.is_empty());
-        let all = find(of).await;
+        let all = find(of.clone()).await;
         let email = if state == Pending { vec![10, 9, 7, 5, 3, 1] } else { vec![expected] };
         assert_eq!(all, email, "{state}");
         let below = Page { after: Some(expected), limit: 9 };
-        assert!(find(DeliveryFilter { page: below, ..slack }).await.is_empty());
+        assert!(find(DeliveryFilter { page: below, ..slack.clone() }).await.is_empty());
+        let rest = find(DeliveryFilter { page: below, ..of.clone() }).await;
+        assert_eq!(rest, email[1..], "{state}");
+        for filter in [of, slack] {
+            let above = |above| DeliveryFilter { above: Some(above), ..filter.clone() };
+            assert_eq!(find(above(expected - 1)).await, [expected], "{state}");
+            assert!(find(above(expected)).await.is_empty(), "{state}");
+        }
     }
     let of_first = DeliveryFilter { notification: Some(ids[0]), ..everything() };
     assert_eq!(find(of_first.clone()).await, [2, 1]);

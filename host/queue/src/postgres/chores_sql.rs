@@ -162,13 +162,15 @@ pub(super) const STATS: &str = "WITH RECURSIVE names (name) AS ( \
      (SELECT count(*) FROM (SELECT 1 FROM attempts LIMIT $2) x) AS attempts, \
      (SELECT estimate FROM sizes WHERE name = 'attempts') AS attempts_estimate, \
      (SELECT bytes FROM sizes WHERE name = 'attempts') AS attempts_bytes, \
-     (SELECT count(*) FROM (SELECT 1 FROM notifications WHERE fanned_out_at IS NULL LIMIT $1) x) \
-       AS arrived, \
-     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) x) AS live, \
+     (SELECT count(*) FROM (SELECT 1 FROM notifications WHERE fanned_out_at IS NULL \
+       ORDER BY seq LIMIT $1) x) AS arrived, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 \
+       ORDER BY destination, lane, due, id LIMIT $1) x) AS live, \
      (SELECT estimate FROM sizes WHERE name = 'deliveries_live') AS live_estimate, \
-     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state >= 2 AND state = 2 LIMIT $1) x) AS dead, \
-     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state >= 2 AND state = 3 LIMIT $1) x) \
-       AS cancelled, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state >= 2 AND (state, id) < (3, 0) \
+       ORDER BY state, id LIMIT $1) x) AS dead, \
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state > 2 \
+       ORDER BY state, id LIMIT $1) x) AS cancelled, \
      (SELECT (extract(epoch FROM now() - min(l.due)) * 1000)::bigint FROM names \
        CROSS JOIN LATERAL ( \
          (SELECT d.due FROM deliveries d WHERE d.state = 0 AND d.destination = names.name \

@@ -345,16 +345,21 @@ impl Queue for PostgresQueue {
     }
 
     async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<DeliveryRecord>, QueueError> {
+        let newest = newest_of(filter);
         let query = || {
-            sqlx::query(list_of(filter))
+            let query = sqlx::query(newest.unwrap_or_else(|| list_of(filter)))
                 .bind(filter.page.after.unwrap_or(i64::MAX))
-                .bind(&filter.destination)
-                .bind(filter.state.map(DeliveryState::name))
-                .bind(filter.id.map(|id| id.0))
-                .bind(filter.notification.map(|id| id.0))
-                .bind(i64::from(filter.page.limit))
-                .bind(filter.above.unwrap_or(0))
-                .fetch_all(&self.pool)
+                .bind(i64::from(filter.page.limit));
+            match newest {
+                Some(_) => query,
+                None => query
+                    .bind(&filter.destination)
+                    .bind(filter.state.map(DeliveryState::name))
+                    .bind(filter.id.map(|id| id.0))
+                    .bind(filter.notification.map(|id| id.0))
+                    .bind(filter.above.unwrap_or(0)),
+            }
+            .fetch_all(&self.pool)
         };
         self.rows(query, rows::delivery_record).await
     }
@@ -435,6 +440,21 @@ fn deliveries_made(enqueued: &Enqueued) -> u64 {
     match enqueued {
         Enqueued::Stored { deliveries, .. } => u64::from(*deliveries),
         Enqueued::Existing { .. } | Enqueued::Conflict { .. } => 0,
+    }
+}
+
+/// The statement that has only to walk an index to its limit, where there is one.
+fn newest_of(filter: &DeliveryFilter) -> Option<&'static str> {
+    use DeliveryState::{Cancelled, Dead, Delivered, Leased, Pending};
+    let DeliveryFilter { state, destination, notification, id, above, page: _ } = filter;
+    if destination.is_some() || notification.is_some() || id.is_some() || above.is_some() {
+        return None;
+    }
+    match state {
+        None => Some(sql::DELIVERIES_NEWEST),
+        Some(Dead) => Some(sql::DEAD_NEWEST),
+        Some(Cancelled) => Some(sql::CANCELLED_NEWEST),
+        Some(Pending | Leased | Delivered) => None,
     }
 }
 

@@ -30,25 +30,49 @@ macro_rules! notification_record {
     };
 }
 
+/// Deliveries with their notifications, newest first. The deliveries are found, put in order and cut before any
+/// notification is reached; and those are reached one by one, whatever the statistics say.
 macro_rules! delivery_record {
-    ($condition:literal) => {
+    ($condition:expr, $order:literal, $last:literal) => {
         concat!(
-            "SELECT d.id, n.id AS uuid, n.type, d.destination, d.state, \
+            "SELECT d.*, n.id AS uuid, n.type FROM ( \
+             SELECT d.id, d.notification, d.destination, d.state, \
              d.owner IS NOT NULL AND d.due > now() AS leased, d.attempt, \
              d.created, d.due, d.finished, d.reason, d.cause, d.fallback_of, d.fallback_to, \
-             d.expires, d.order_key, d.waiting \
-             FROM deliveries d JOIN notifications n ON n.seq = d.notification WHERE ",
+             d.expires, d.order_key, d.waiting FROM deliveries d WHERE ",
             $condition,
-            " AND d.id < $1 AND ($2::text IS NULL OR d.destination = $2) AND CASE $3::text \
-             WHEN 'pending' THEN d.state = 0 AND (d.owner IS NULL OR d.due <= now()) \
-             WHEN 'leased' THEN d.state = 0 AND d.owner IS NOT NULL AND d.due > now() \
-             WHEN 'delivered' THEN d.state = 1 \
-             WHEN 'dead' THEN d.state = 2 \
-             WHEN 'cancelled' THEN d.state = 3 \
-             ELSE true END \
-             AND ($4::bigint IS NULL OR d.id = $4) AND ($5::uuid IS NULL OR n.id = $5) \
-             AND d.id > $7 \
-             ORDER BY d.id DESC LIMIT $6"
+            " ORDER BY ",
+            $order,
+            " LIMIT $2) d CROSS JOIN LATERAL ( \
+             SELECT n.id, n.type FROM notifications n WHERE n.seq = d.notification OFFSET 0) n ",
+            $last,
+            " ORDER BY d.id DESC"
+        )
+    };
+}
+
+/// By every field of the filter. The bounds are of `id`, or of `+d.id` where no index of the ids alone is to help: it
+/// would be read from one bound to the other.
+macro_rules! filtered_record {
+    ($condition:literal, $id:literal, $order:literal) => {
+        delivery_record!(
+            concat!(
+                $condition,
+                " AND ",
+                $id,
+                " < $1 AND ",
+                $id,
+                " > $7 AND ($3::text IS NULL OR d.destination = $3) \
+                 AND CASE $4::text \
+                 WHEN 'pending' THEN d.state = 0 AND (d.owner IS NULL OR d.due <= now()) \
+                 WHEN 'leased' THEN d.state = 0 AND d.owner IS NOT NULL AND d.due > now() \
+                 WHEN 'delivered' THEN d.state = 1 \
+                 WHEN 'dead' THEN d.state = 2 \
+                 WHEN 'cancelled' THEN d.state = 3 \
+                 ELSE true END AND ($5::bigint IS NULL OR d.id = $5)"
+            ),
+            $order,
+            "WHERE ($6::uuid IS NULL OR n.id = $6)"
         )
     };
 }
@@ -527,10 +551,12 @@ pub(super) const LOOK: &str = "SELECT \
        OR EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = b.destination \
          AND d.lane = 1 AND d.due <= now() AND NOT d.waiting))))";
 
-/// $1: count no further than this.
+/// $1: count no further than this. The orders keep it from reading the indexes whole before it counts.
 pub(super) const SIZE: &str = "SELECT least($1, \
-     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 LIMIT $1) l) + \
-     (SELECT count(*) FROM (SELECT 1 FROM notifications WHERE fanned_out_at IS NULL LIMIT $1) a))";
+     (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE state = 0 \
+       ORDER BY destination, lane, due, id LIMIT $1) l) + \
+     (SELECT count(*) FROM (SELECT 1 FROM notifications WHERE fanned_out_at IS NULL \
+       ORDER BY seq LIMIT $1) a))";
 
 /// $1: id.
 pub(super) const NOTIFICATION: &str = concat!(
@@ -548,6 +574,8 @@ pub(super) const NOTIFICATIONS: &str = concat!(
 
 /// $1: below this row, $2: limit, $3: above this row, $4: type and $5: source as `LIKE` has them, $6: labels,
 /// $7: since, $8: until, $9: state. What is null matches all. Labels are read where the fan-out has found them good.
+/// Deliveries are looked at one notification at a time and by its index alone: `+` keeps the partial ones away, which
+/// would be read whole for each, and `OFFSET 0` a table of all the deliveries there are.
 pub(super) const FIND_NOTIFICATIONS: &str = concat!(
     "SELECT ",
     notification_record!(),
@@ -559,12 +587,12 @@ pub(super) const FIND_NOTIFICATIONS: &str = concat!(
      WHEN 'arrived' THEN n.fanned_out_at IS NULL \
      WHEN 'malformed' THEN n.malformed IS NOT NULL \
      WHEN 'unrouted' THEN n.deliveries = 0 \
-     WHEN 'live' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state = 0) \
-     WHEN 'dead' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state = 2) \
-     WHEN 'cancelled' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state = 3) \
+     WHEN 'live' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 0 OFFSET 0) \
+     WHEN 'dead' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 2 OFFSET 0) \
+     WHEN 'cancelled' THEN n.deliveries > 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state = 3 OFFSET 0) \
      WHEN 'delivered' THEN n.deliveries > 0 \
-       AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq) \
-       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND d.state <> 1) \
+       AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq OFFSET 0) \
+       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.seq AND +d.state <> 1 OFFSET 0) \
      ELSE true END \
      AND CASE WHEN $6::text IS NULL THEN true \
      WHEN n.fanned_out_at IS NULL OR n.malformed IS NOT NULL THEN false \
@@ -572,15 +600,43 @@ pub(super) const FIND_NOTIFICATIONS: &str = concat!(
      ORDER BY n.seq DESC LIMIT $2"
 );
 
-// $1: below this id, $2: destination, $3: state, $4: id, $5: notification, $6: limit, $7: above this id. One statement for
-// each index that can help; a partial index needs its own condition word for word.
-pub(super) const DELIVERIES: &str = delivery_record!("true");
-pub(super) const DELIVERIES_LIVE: &str = delivery_record!("d.state = 0");
-pub(super) const DELIVERIES_LIVE_OF: &str = delivery_record!("d.state = 0 AND d.destination = $2");
-pub(super) const DELIVERIES_DEAD: &str = delivery_record!("d.state >= 2 AND d.state = 2");
-pub(super) const DELIVERIES_CANCELLED: &str = delivery_record!("d.state >= 2 AND d.state = 3");
-pub(super) const DELIVERY: &str = delivery_record!("d.id = $4");
-pub(super) const DELIVERIES_OF_NOTIFICATION: &str = delivery_record!("n.id = $5");
+// $1: below this id, $2: limit. A condition that leaves nothing out is not there at all: the planner would take it for
+// one that leaves out almost everything, and sort the table rather than walk an index to the limit.
+pub(super) const DELIVERIES_NEWEST: &str = delivery_record!("d.id < $1", "d.id DESC", "");
+// With `state = 2` it would go by the primary key, through all that is delivered.
+pub(super) const DEAD_NEWEST: &str = delivery_record!(
+    "d.state >= 2 AND (d.state, d.id) <= (2, greatest($1, 1) - 1)",
+    "d.state DESC, d.id DESC",
+    ""
+);
+pub(super) const CANCELLED_NEWEST: &str = delivery_record!(
+    "d.state > 2 AND (d.state, d.id) <= (3, greatest($1, 1) - 1)",
+    "d.state DESC, d.id DESC",
+    ""
+);
+
+// $3: destination, $4: state, $5: id, $6: notification, $7: above this id. One statement for each index that can help;
+// a partial index needs its own condition word for word.
+pub(super) const DELIVERIES: &str = filtered_record!("true", "d.id", "d.id DESC");
+pub(super) const DELIVERIES_LIVE: &str = filtered_record!("d.state = 0", "+d.id", "d.id DESC");
+pub(super) const DELIVERIES_LIVE_OF: &str =
+    filtered_record!("d.state = 0 AND d.destination = $3", "+d.id", "d.id DESC");
+pub(super) const DELIVERIES_DEAD: &str = filtered_record!(
+    "d.state >= 2 AND (d.state, d.id) <= (2, greatest($1, 1) - 1) AND (d.state, d.id) > (2, $7)",
+    "+d.id",
+    "d.state DESC, d.id DESC"
+);
+pub(super) const DELIVERIES_CANCELLED: &str = filtered_record!(
+    "d.state > 2 AND (d.state, d.id) <= (3, greatest($1, 1) - 1) AND (d.state, d.id) > (3, $7)",
+    "+d.id",
+    "d.state DESC, d.id DESC"
+);
+pub(super) const DELIVERY: &str = filtered_record!("d.id = $5", "+d.id", "d.id DESC");
+pub(super) const DELIVERIES_OF_NOTIFICATION: &str = filtered_record!(
+    "d.notification = (SELECT n.seq FROM notifications n WHERE n.id = $6)",
+    "+d.id",
+    "+d.id DESC"
+);
 
 /// $1: delivery.
 pub(super) const ATTEMPTS: &str = "SELECT number, started, duration, outcome, reason, plugin, host \
@@ -631,9 +687,10 @@ pub(super) const PING: &str = "SELECT 1";
 
 pub(super) const IS_REPLICA: &str =
     "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
-/// A plan that is kept was made when the tables were small, where a scan of all rows seems best.
-pub(super) const PIN_PLANS: [&str; 2] =
-    ["SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = off"];
+/// A plan that is kept was made when the tables were small, where a scan of all rows seems best. Compiling one takes
+/// half a second, each time that it runs; the servers that can do it do so where they think that there is much to do.
+pub(super) const PIN_PLANS: [&str; 3] =
+    ["SET plan_cache_mode = force_generic_plan", "SET enable_seqscan = off", "SET jit = off"];
 pub(super) const SCHEMA_KNOWN: &str = "SELECT to_regclass('postrider_schema') IS NOT NULL";
 pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_schema ( \
      version bigint PRIMARY KEY, oldest bigint NOT NULL DEFAULT 1, \
@@ -676,6 +733,9 @@ pub(super) const ALL: &[&str] = &[
     NOTIFICATION,
     NOTIFICATIONS,
     FIND_NOTIFICATIONS,
+    DELIVERIES_NEWEST,
+    DEAD_NEWEST,
+    CANCELLED_NEWEST,
     DELIVERIES,
     DELIVERIES_LIVE,
     DELIVERIES_LIVE_OF,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::caller::Caller;
 use super::scope::{Scope, Scopes, needed};
 use super::session::{self, Sessions};
+use super::strangers::Strangers;
 use super::token::Token;
 use crate::api::problem::Problem;
 use crate::listen::peer::{Peer, Who};
@@ -31,6 +32,7 @@ struct Inner {
     access: Arc<dyn Access>,
     sessions: Sessions,
     known: Mutex<HashMap<String, Known>>,
+    strangers: Strangers,
 }
 
 /// A token that exists, as it was looked up.
@@ -43,7 +45,8 @@ struct Known {
 
 impl Doorman {
     pub fn new(access: Arc<dyn Access>, sessions: Sessions) -> Self {
-        Self(Arc::new(Inner { access, sessions, known: Mutex::default() }))
+        let (known, strangers) = (Mutex::default(), Strangers::default());
+        Self(Arc::new(Inner { access, sessions, known, strangers }))
     }
 
     pub fn sessions(&self) -> &Sessions {
@@ -73,15 +76,23 @@ impl Doorman {
     }
 
     async fn look_up(&self, id: &str) -> Result<Option<TokenRecord>, QueueError> {
-        if let Some(known) = self.known().get(id)
-            && known.looked.elapsed() < BELIEVED
-        {
-            return Ok(Some(known.record.clone()));
+        let mut is_known = false;
+        if let Some(known) = self.known().get(id) {
+            if known.looked.elapsed() < BELIEVED {
+                return Ok(Some(known.record.clone()));
+            }
+            is_known = true;
+        }
+        if !is_known && self.is_absent(id).await? {
+            return Ok(None);
         }
         let record = self.0.access.token(id).await?;
         let mut known = self.known();
         match &record {
-            None => drop(known.remove(id)),
+            None => {
+                known.remove(id);
+                self.0.strangers.note(id);
+            }
             Some(record) => {
                 let noted = known.get(id).and_then(|known| known.noted);
                 let entry = Known { record: record.clone(), looked: Instant::now(), noted };
@@ -89,6 +100,17 @@ impl Doorman {
             }
         }
         Ok(record)
+    }
+
+    /// Waits for the turn of an id that never opened; true where it is found absent meanwhile, by whoever asked.
+    async fn is_absent(&self, id: &str) -> Result<bool, QueueError> {
+        let strangers = &self.0.strangers;
+        if strangers.knows(id) {
+            return Ok(true);
+        }
+        let many = || QueueError::Unavailable("too many unknown tokens are tried".to_owned());
+        tokio::time::sleep_until(strangers.turn().ok_or_else(many)?).await;
+        Ok(strangers.knows(id))
     }
 
     /// Notes the use, now and then, while the request goes on.
@@ -234,6 +256,46 @@ mod tests {
         store.revoke_token(&token.id).await.unwrap();
         tokio::time::advance(BELIEVED).await;
         assert!(door.by_token(&token.reveal()).await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_another_host_made_works_within_a_second() {
+        let (store, door) = door();
+        let token = Token::new([1; 8], [1; 32]);
+        assert!(door.by_token(&token.reveal()).await.unwrap().is_none());
+        store.create_token(&new(&token, "ops")).await.unwrap();
+        assert!(door.by_token(&token.reveal()).await.unwrap().is_none(), "it was just asked");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(door.by_token(&token.reveal()).await.unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_tries_unknown_tokens_waits_and_who_has_opened_before_does_not() {
+        let (store, door) = door();
+        let token = Token::new([0xff; 8], [1; 32]);
+        store.create_token(&new(&token, "ops")).await.unwrap();
+        assert!(door.by_token(&token.reveal()).await.unwrap().is_some());
+        let began = Instant::now();
+        let guesses = (0..2_000_u64).map(|guess| Token::new(guess.to_be_bytes(), [1; 32]).reveal());
+        let tries = guesses.map(|guess| {
+            let door = door.clone();
+            tokio::spawn(async move { door.by_token(&guess).await.map(|caller| caller.is_some()) })
+        });
+        let tries: Vec<_> = tries.collect();
+        tokio::task::yield_now().await;
+        tokio::time::advance(BELIEVED).await;
+        assert!(door.by_token(&token.reveal()).await.unwrap().is_some());
+        assert_eq!(began.elapsed(), BELIEVED, "it waited for nobody");
+        let mut told = (0, 0);
+        for tried in tries {
+            match tried.await.unwrap() {
+                Ok(opened) => told.0 += usize::from(!opened),
+                Err(QueueError::Unavailable(_)) => told.1 += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(told.0 + told.1, 2_000);
+        assert!((1_000..1_100).contains(&told.0), "five hundred a second: {told:?}");
     }
 
     #[tokio::test(start_paused = true)]

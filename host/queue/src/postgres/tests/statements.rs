@@ -79,3 +79,48 @@ async fn the_backlog_is_counted_by_indexes() {
         assert!(!plan.contains("Seq Scan on deliveries"), "{plan}");
     }
 }
+
+/// Before the server counted what came and after: a list walks an index to its limit, and sorts or reads nothing whole.
+#[tokio::test]
+async fn lists_walk_an_index_to_their_limit() {
+    let Some(stand) = PostgresStand::new() else { return };
+    stand.open(PostgresOptions::default()).await;
+    stand.run(
+        "INSERT INTO notifications (type, content, fanned_out_at, deliveries) \
+         SELECT 'x', '{}', now(), 1 FROM generate_series(1, 60000); \
+         INSERT INTO deliveries (notification, destination, due, created, since, state, cause, finished) \
+         SELECT n, 'd' || n / 3 % 3, now() - interval '1 s', now(), now(), CASE WHEN n % 3 = 0 THEN 0 \
+           WHEN n % 30 = 1 THEN 2 WHEN n % 30 = 2 THEN 3 ELSE 1 END, \
+           CASE WHEN n % 30 = 1 THEN 'rejected' END, CASE WHEN n % 3 > 0 THEN now() END \
+         FROM generate_series(1, 60000) n",
+    );
+    let pin = sql::PIN_PLANS.join("; ");
+    for analyze in ["", "ANALYZE deliveries; ANALYZE notifications;"] {
+        let plan = |statement: &str, values: &str| {
+            stand.run(&format!(
+                "{analyze} {pin}; PREPARE list AS {statement}; EXPLAIN EXECUTE list ({values})"
+            ))
+        };
+        for (statement, values, index) in [
+            (sql::DELIVERIES_NEWEST, "50000, 100", "deliveries_pkey"),
+            (sql::DEAD_NEWEST, "50000, 100", "deliveries_ended"),
+            (sql::CANCELLED_NEWEST, "50000, 100", "deliveries_ended"),
+            (sql::NOTIFICATIONS, "50000, 100", "notifications_pkey"),
+            (sql::SIZE, "10000", "deliveries_live"),
+        ] {
+            let plan = plan(statement, values);
+            assert!(plan.contains(index), "{plan}");
+            assert!(!plan.contains("Bitmap"), "{plan}");
+        }
+        let of = "50000, 100, NULL, NULL, NULL, gen_random_uuid(), 0";
+        let of = plan(sql::DELIVERIES_OF_NOTIFICATION, of);
+        assert!(of.contains("deliveries_notification_destination_key"), "{of}");
+        assert!(!of.contains("deliveries_pkey"), "{of}");
+        let find = "50000, 100, 49000, NULL, NULL, NULL, NULL, NULL, 'live'";
+        let find = plan(sql::FIND_NOTIFICATIONS, find);
+        assert!(find.contains("deliveries_notification_destination_key"), "{find}");
+        for other in ["deliveries_live", "deliveries_ended", "hashed"] {
+            assert!(!find.contains(other), "{other}: {find}");
+        }
+    }
+}
