@@ -10,7 +10,7 @@ use postrider_sandbox::CompilerConfig;
 use postrider_tests::core_module::{compile_bomb, core_module};
 use postrider_tests::modules::module;
 
-use crate::given::{compiler, fixture, note, sandbox_with, send};
+use crate::given::{compiler, entry, fixture, note, sandbox_with, send};
 
 /// Branches of a bomb that takes seconds and hundreds of megabytes.
 const BRANCHES: usize = 12_000;
@@ -84,7 +84,7 @@ async fn a_cache_entry_of_another_engine_is_compiled_again() {
         sandbox_with(directory.path(), 4, compiler()).load("parts", file.clone()).await.unwrap()
     };
     assert!(!load().await.from_cache());
-    let entry = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let entry = entry(directory.path());
     // Whole, ours by its name, and of another version by its head.
     let mut code = std::fs::read(&entry).unwrap();
     let version = postrider_sandbox::wasmtime_version().split('.').next().unwrap();

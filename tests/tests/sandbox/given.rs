@@ -1,7 +1,7 @@
 //! Sandbox, destinations and notifications for the tests.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -149,4 +149,12 @@ impl std::io::Write for Writer {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// The only entry of a cache, beside its notes.
+pub(crate) fn entry(cache: &Path) -> PathBuf {
+    let paths = std::fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
+    let code = paths.filter(|path| path.extension().is_some_and(|is| is == "cwasm"));
+    let [entry] = code.collect::<Vec<_>>().try_into().unwrap();
+    entry
 }

@@ -1,13 +1,13 @@
 //! From a file to a plugin, and why a file is none.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use postrider_sandbox::{LoadError, Secrets};
 use postrider_tests::core_module::core_module;
 use postrider_tests::modules::module;
 
-use crate::given::{note, plugin, sandbox, sandbox_in, send};
+use crate::given::{entry, note, plugin, sandbox, sandbox_in, send};
 
 fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(module(name)).unwrap()
@@ -163,14 +163,6 @@ async fn compiled_code_is_kept_and_a_damaged_entry_is_compiled_again() {
 
     replace(&entry, b"half");
     assert!(!load().await.from_cache());
-}
-
-/// The only entry of a cache, beside its notes.
-fn entry(cache: &Path) -> PathBuf {
-    let paths = std::fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
-    let code = paths.filter(|path| path.extension().is_some_and(|is| is == "cwasm"));
-    let [entry] = code.collect::<Vec<_>>().try_into().unwrap();
-    entry
 }
 
 #[tokio::test]

@@ -158,6 +158,7 @@ impl Shared {
                 slots.took(asked, got);
             }
         }
+        self.waker.count(busy(&slots));
     }
 
     /// How many of a destination's deliveries can be tried now, though it is left alone.
@@ -179,7 +180,12 @@ impl Shared {
 
     /// A send ended: its slot is free before its settlement is written.
     pub(super) fn free_slot(&self, destination: &str) {
-        let more = self.room.slots().get_mut(destination).is_some_and(DestinationSlots::ended);
+        let more = {
+            let mut slots = self.room.slots();
+            let more = slots.get_mut(destination).is_some_and(DestinationSlots::ended);
+            self.waker.count(busy(&slots));
+            more
+        };
         if more || self.room.scarce.load(Ordering::Relaxed) {
             self.waker.wake();
         }
