@@ -15,8 +15,9 @@ async fn start(house: &House) -> Daemon {
     house.start_command(serve).await
 }
 
-/// Levels and messages of the lines that have this in any field.
-fn told(daemon: &Daemon, text: &str) -> Vec<(String, String)> {
+/// Waits for a line that has this in any field; levels and messages of all such lines.
+async fn told(daemon: &Daemon, text: &str) -> Vec<(String, String)> {
+    daemon.line(text).await;
     let log = daemon.log();
     let lines = log.iter().filter(|line| line.contains(text));
     let told = lines.map(|line| {
@@ -59,11 +60,11 @@ async fn an_attempt_is_told_by_one_line() {
     let refused = delivery(&daemon, &refused, |it| it["state"] == "dead").await;
     let denied = daemon.enqueue(&json!({"type": "denied"})).await;
     let denied = delivery(&daemon, &denied, |it| it["state"] == "dead").await;
-    assert_eq!(told(&daemon, &failing), one("INFO", "will be tried again"));
-    assert_eq!(told(&daemon, &refused), one("WARN", "gave up"));
-    assert_eq!(told(&daemon, &denied), one("WARN", "gave up"));
+    assert_eq!(told(&daemon, &failing).await, one("INFO", "will be tried again"));
+    assert_eq!(told(&daemon, &refused).await, one("WARN", "gave up"));
+    assert_eq!(told(&daemon, &denied).await, one("WARN", "gave up"));
     // Beside the attempt's end the guest's request has a line of its own: not every denied one ends the attempt.
-    let requests = told(&daemon, "request denied: ");
+    let requests = told(&daemon, "request denied: ").await;
     assert!(matches!(&requests[..], [(level, _)] if level == "WARN"), "{requests:?}");
     assert!(daemon.stop().await.success());
 }
@@ -80,14 +81,13 @@ async fn a_rejected_module_is_told_by_one_line() {
         assert_eq!(daemon.post("/v1/plugins/reload", "").await.0, 200);
     }
     for (name, problem) in [("broken", "broken"), ("typo", "plugn")] {
-        let lines = told(&daemon, problem);
+        let lines = told(&daemon, problem).await;
         assert!(matches!(&lines[..], [(level, _)] if level == "WARN"), "{name}: {lines:?}");
     }
     // A good one that is replaced by a bad one.
     house.put("webhook.wasm", b"no module any more");
     assert_eq!(daemon.post("/v1/plugins/reload", "").await.0, 200);
-    daemon.line("the last good ").await;
-    let lines = told(&daemon, "the last good ");
+    let lines = told(&daemon, "the last good ").await;
     assert!(matches!(&lines[..], [(level, _)] if level == "WARN"), "{lines:?}");
     assert!(daemon.stop().await.success());
 }
@@ -114,8 +114,8 @@ async fn a_request_that_fails_is_told_by_one_line_and_a_wrong_one_by_none() {
         .get(format!("{}/v1/tokens", daemon.url()))
         .header("x-request-id", "the-one-that-fails");
     assert_eq!(asked.send().await.unwrap().status(), 500);
-    let lines = told(&daemon, "the-one-that-fails");
+    let lines = told(&daemon, "the-one-that-fails").await;
     assert_eq!(lines, one("ERROR", "a request could not be served"));
-    assert_eq!(told(&daemon, "no such table").len(), 1);
+    assert_eq!(told(&daemon, "no such table").await.len(), 1);
     assert!(daemon.stop().await.success());
 }
