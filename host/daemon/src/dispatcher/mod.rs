@@ -35,7 +35,6 @@ mod tests;
 mod trouble;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,12 +81,6 @@ const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 const LAST_ROUND: Duration = Duration::from_secs(5);
 /// Longest wait at a stop, once the attempts have ended, for their settlements to be written.
 const LAST_SETTLEMENTS: Duration = Duration::from_secs(10);
-
-/// With so many attempts under way claims and settlements are gathered: a statement for each would cost more than the
-/// attempt.
-const CROWD: u32 = 16;
-/// How long they are gathered for.
-const GATHER: Duration = Duration::from_millis(2);
 
 /// What runs one attempt: the sandbox, or a stand-in for it in tests.
 #[async_trait]
@@ -165,8 +158,6 @@ struct WakerState {
     notify: Notify,
     /// When to claim next; none: now.
     next_claim: Mutex<Option<Instant>>,
-    /// [`CROWD`] attempts or more are under way.
-    crowded: AtomicBool,
 }
 
 /// One host's dispatcher.
@@ -192,21 +183,10 @@ struct Shared {
 }
 
 impl Waker {
-    /// Makes the dispatcher claim now; in a moment where much is under way, and with what comes until then.
+    /// Makes the dispatcher claim now.
     pub fn wake(&self) {
-        if self.is_crowded() {
-            return self.wake_in(GATHER);
-        }
         *self.next_claim() = None;
         self.0.notify.notify_one();
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.0.crowded.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, under_way: u32) {
-        self.0.crowded.store(under_way >= CROWD, Ordering::Relaxed);
     }
 
     /// Makes the dispatcher claim in `delay`, unless it will sooner.
@@ -374,7 +354,7 @@ impl Dispatcher {
         if self.planned_claim().is_none_or(|at| now >= at) {
             *self.waker.next_claim() = Some(now + LONGEST_WAIT);
             if self.claim(&registry, settler).await? > 0 {
-                *self.waker.next_claim() = self.waker.is_crowded().then(|| Instant::now() + GATHER);
+                *self.waker.next_claim() = None;
                 agenda.claimed();
             } else {
                 in_vain = true;

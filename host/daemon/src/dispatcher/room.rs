@@ -158,7 +158,6 @@ impl Shared {
                 slots.took(asked, got);
             }
         }
-        self.waker.count(busy(&slots));
     }
 
     /// How many of a destination's deliveries can be tried now, though it is left alone.
@@ -180,12 +179,7 @@ impl Shared {
 
     /// A send ended: its slot is free before its settlement is written.
     pub(super) fn free_slot(&self, destination: &str) {
-        let more = {
-            let mut slots = self.room.slots();
-            let more = slots.get_mut(destination).is_some_and(DestinationSlots::ended);
-            self.waker.count(busy(&slots));
-            more
-        };
+        let more = self.room.slots().get_mut(destination).is_some_and(DestinationSlots::ended);
         if more || self.room.scarce.load(Ordering::Relaxed) {
             self.waker.wake();
         }

@@ -1,5 +1,4 @@
-//! Writes settlements in batches: what comes in while one batch is being written is the next, and where much is under
-//! way it is gathered for a moment.
+//! Writes settlements in batches: what comes in while one batch is being written is the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +9,8 @@ use postrider_queue::{Lease, Settle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::Shared;
 use super::trouble::Part;
-use super::{GATHER, Shared};
 use crate::feed::{Event, Feed};
 use crate::signals::Lost;
 use crate::signals::notices::About;
@@ -56,14 +55,6 @@ impl Settler {
 async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<Ending>) {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        if shared.waker.is_crowded() && batch.len() < BATCH {
-            tokio::time::sleep(GATHER).await;
-            while batch.len() < BATCH
-                && let Ok(next) = receiver.try_recv()
-            {
-                batch.push(next);
-            }
-        }
         let ordered = batch.iter().any(|ending| ending.ordered && ending.settle.ends());
         let mut settles = Vec::with_capacity(batch.len());
         let mut abouts = Vec::with_capacity(batch.len());

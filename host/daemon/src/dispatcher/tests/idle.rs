@@ -94,7 +94,7 @@ async fn words_in_quick_succession_cause_few_looks() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_listener_costs_no_more_than_polling() {
     let (unsteady, notifier) = (Unsteady::shared(), Scripted::plays([]));
-    unsteady.deaf.store(true, Ordering::Relaxed);
+    unsteady.deaf.store(true, std::sync::atomic::Ordering::Relaxed);
     let stage = over(&unsteady, &notifier, &names(1));
     sleep(Duration::from_secs(60)).await;
     unsteady.asked();

@@ -400,7 +400,7 @@ async fn an_unavailable_queue_is_asked_ever_more_rarely_and_work_goes_on_by_itse
     let stage = Stage::through(unsteady.queue(), unsteady.inner.clone(), &[("a", "", &notifier)]);
     stage.enqueue(1, &["a"]).await;
     sleep(Duration::from_secs(60)).await;
-    let claims = unsteady.claims.load(Ordering::Relaxed);
+    let claims = unsteady.claims.load(std::sync::atomic::Ordering::Relaxed);
     assert!((5..=20).contains(&claims), "{claims} claims in a minute");
     stage.until_all(DeliveryState::Delivered).await;
     stage.stop().await;
