@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use postrider_tests::daemon::PATIENCE;
+use postrider_tests::daemon::{House, PATIENCE};
 use postrider_tests::receiver::Receiver;
 use serde_json::json;
 
@@ -53,6 +53,27 @@ async fn a_module_dropped_in_later_gets_what_waited_for_it() {
     house.put_module("webhook", "webhook");
     assert_eq!(receiver.ids(1, PATIENCE).await, [id]);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_may_be_called_like_an_action() {
+    let receiver = Receiver::ok().await;
+    let house = House::new();
+    house.put_module("webhook", "reload");
+    house.put("hook.toml", hook(&receiver, "").replace("\"webhook\"", "\"reload\""));
+    let daemon = house.start().await;
+    let id = daemon.enqueue(&json!({"type": "x"})).await;
+    assert_eq!(receiver.ids(1, PATIENCE).await, [id]);
+    let (status, plugin) = daemon.get("/v1/plugins/reload").await;
+    assert_eq!(
+        (status, &plugin["name"], &plugin["state"]),
+        (200, &json!("reload"), &json!("active"))
+    );
+    let (status, all) = daemon.post("/v1/plugins/reload", "").await;
+    assert_eq!((status, &all["items"][0]["name"]), (200, &json!("reload")));
+    let (status, one) = daemon.post("/v1/plugins/reload/reload", "").await;
+    assert_eq!((status, &one["name"]), (200, &json!("reload")));
+    assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
