@@ -20,9 +20,9 @@ pub const PREFIX: &str = "postrider";
 /// Of an attempt, in seconds: from a receiver on the same machine to one that hangs until the timeout.
 const ATTEMPTS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Of a statement, in seconds.
 /// Of a request of the API, in seconds: a commit of its own takes milliseconds.
 const REQUESTS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Of a statement, in seconds.
 const STATEMENTS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 /// Of reading and compiling a module, in seconds: from the cache, to what the compiler's limit allows.
 const LOADS: &[f64] = &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0];
