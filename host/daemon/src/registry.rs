@@ -110,6 +110,11 @@ pub enum Status {
 }
 
 impl Entry {
+    /// Whether this host can run its attempts now.
+    pub fn is_ready(&self) -> bool {
+        self.status == Status::Ready
+    }
+
     fn target(&self, notification: &Notification) -> Target {
         let ordered_by = self.spec.ordered_by.as_ref();
         Target {
@@ -179,7 +184,7 @@ impl Registry {
 
     /// Destinations whose attempts this host can run now.
     pub fn ready(&self) -> impl Iterator<Item = (&str, &Arc<Entry>)> {
-        self.destinations().filter(|(_, entry)| entry.status == Status::Ready)
+        self.destinations().filter(|(_, entry)| entry.is_ready())
     }
 
     /// Everything in the plugins directory that cannot be used as it lies there: its name and why.

@@ -17,7 +17,7 @@ use crate::sqlite::tests::insert_as_producer;
 use crate::sqlite::{Clock, SqliteOptions, SqliteQueue};
 use crate::{
     AgeBound, BreakerTurn, Claim, Enqueue, Handover, KeptDestination, MemoryQueue, Page, Queue,
-    Retention, Route, Settle, Slot, Slots, Stats, Sweep, Target, TrialClaim, Trip,
+    Retention, Route, Settle, Slot, Slots, Stats, Sweep, Taking, Target, TrialClaim, Trip,
 };
 
 /// Few names and small numbers, so that operations meet.
@@ -26,6 +26,7 @@ const NAMES: [&str; 3] = ["slack", "email", "pager"];
 #[derive(Clone, Debug)]
 enum Operation {
     Enqueue { items: Vec<Item> },
+    Take { item: Item, names: usize, lease: u64 },
     Arrive { times: Times },
     FanOut { names: usize, malformed: bool },
     Claim { slots: [(u32, u32); 3], lease: u64 },
@@ -72,6 +73,11 @@ fn operation() -> impl Strategy<Value = Operation> {
     let times = (0u64..20, proptest::option::of(1u64..60));
     let item = (0u128..30, 0usize..2, proptest::option::of(0usize..3), 0usize..8, times.clone())
         .prop_map(|(id, kind, key, names, times)| Item { id, kind, key, names, times });
+    // Mostly due at once: else there is nothing to take.
+    let alone = (item.clone(), any::<bool>(), any::<bool>()).prop_map(|(item, first, second)| {
+        let times = if first || second { (0, None) } else { item.times };
+        Item { times, ..item }
+    });
     let slot = (0usize..2, 0usize..2);
     let ids = proptest::collection::vec(1i64..20, 1..4);
     let leases = proptest::collection::vec(0usize..40, 1..5);
@@ -80,6 +86,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     let version = proptest::option::of(proptest::option::of(0u64..6));
     prop_oneof![
         3 => proptest::collection::vec(item, 1..4).prop_map(|items| Operation::Enqueue { items }),
+        3 => (alone, 0usize..8, seconds.clone())
+            .prop_map(|(item, names, lease)| Operation::Take { item, names, lease }),
         1 => times.prop_map(|times| Operation::Arrive { times }),
         1 => (0usize..8, any::<bool>())
             .prop_map(|(names, malformed)| Operation::FanOut { names, malformed }),
@@ -198,6 +206,14 @@ impl Pair {
                 let batch: Vec<Enqueue> = items.iter().map(enqueue).collect();
                 let answer = self.store.enqueue(batch.clone()).await;
                 same(&self.model.enqueue(batch).await, &answer)
+            }
+            Operation::Take { item, names, lease } => {
+                let destinations = targets(*names).into_iter().map(|to| to.destination).collect();
+                let taking = Taking { host: host(), lease: seconds(*lease), destinations };
+                let answer = self.store.enqueue_taking(enqueue(item), taking.clone()).await;
+                same(&self.model.enqueue_taking(enqueue(item), taking).await, &answer)?;
+                self.leases.extend(answer.unwrap().leases.iter().map(|lease| lease.key));
+                Ok(())
             }
             Operation::Arrive { times } => {
                 self.arrivals += 1;

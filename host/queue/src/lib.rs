@@ -62,6 +62,7 @@ mod rates;
 mod schema;
 pub mod sqlite;
 mod stats;
+mod taking;
 mod target;
 mod versions;
 
@@ -79,6 +80,7 @@ pub use rates::RateAsk;
 pub use schema::Schema;
 pub use sqlite::{BackupError, OpenError, SqliteOptions, SqliteQueue};
 pub use stats::{COUNTED, Rows, Sizes, Stats};
+pub use taking::{Taken, Taking};
 pub use target::{AgeBound, Sweep, Target};
 pub use versions::{
     Quarantine, QuarantineRecord, VERSIONS_KEPT, VersionRecord, VersionSeen, Versions,
@@ -96,6 +98,11 @@ pub trait Queue: Versions + Send + Sync + 'static {
     /// Stores notifications and fans them out, in one transaction. One answer for each, in order. An id that is
     /// stored already counts like a key: the same call may be sent again when its answer was lost.
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError>;
+
+    /// Stores one notification like [`Queue::enqueue`]. If it is [immediate](Enqueue::is_immediate), the same transaction
+    /// may lease its deliveries to those destinations that `taking` names, if they are not held. What is answered is to be
+    /// started or handed back like a claim's; a caller that is gone before the answer leaves leases that expire.
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError>;
 
     /// Notifications that a producer inserted itself and that nobody has fanned out, oldest first, at most `limit`.
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError>;

@@ -10,14 +10,33 @@ use tokio::time::{Duration, Instant};
 use super::breakers::{self, Diversion, Ticket};
 use super::settler::Settler;
 use super::{Blame, Sent, Shared};
-use crate::registry::Entry;
+use crate::registry::{Entry, Registry};
 use crate::signals::Lost;
 
 /// A send does not start when less than this share of its lease is left: its receiver may get it a second time.
 const MARGIN_SHARE: u32 = 4;
 
-/// Starts the attempt of a lease that was claimed at `claimed`, or settles it untried where none may start.
-pub(super) fn start(
+/// Starts the attempt of a lease that was claimed at `claimed`; one of a destination that is gone is handed back.
+pub(super) fn start_in(
+    shared: &Arc<Shared>,
+    registry: &Registry,
+    (lease, claimed): (Lease, Instant),
+    settler: &Settler,
+    ticket: Option<Ticket>,
+) {
+    match registry.destination(&lease.destination) {
+        Some(entry) => {
+            start(shared.clone(), entry.clone(), (lease, claimed), settler.clone(), ticket);
+        }
+        None => {
+            shared.free_slot(&lease.destination);
+            settler.settle(&lease, release(&lease));
+        }
+    }
+}
+
+/// Starts an attempt, or settles its lease untried where none may start.
+fn start(
     shared: Arc<Shared>,
     entry: Arc<Entry>,
     (lease, claimed): (Lease, Instant),

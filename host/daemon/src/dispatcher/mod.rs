@@ -1,7 +1,7 @@
 //! The loop: fans arrived notifications out, claims what is due, starts attempts.
 //!
 //! ```text
-//!         wake-up (enqueue, reload, freed slot) or the next due time
+//!         wake-up (enqueue, reload, freed slot) or the next due time         enqueue with a free slot (door)
 //!                                  |
 //!   look -> fan out -------> claim per destination -> attempt --outcome--> settler -> settle (fenced, batched)
 //!                                  |                  |
@@ -24,6 +24,7 @@
 
 mod attempt;
 mod breakers;
+mod door;
 mod fair;
 mod leases;
 mod looks;
@@ -55,6 +56,7 @@ use crate::registry::{Entry, Registry, SharedRegistry};
 use crate::signals::Signals;
 use crate::signals::pulse::Loop;
 use breakers::{Breakers, Diversion, Ticket};
+use door::Door;
 use leases::Held;
 use looks::Agenda;
 use room::Room;
@@ -158,6 +160,8 @@ struct WakerState {
     notify: Notify,
     /// When to claim next; none: now.
     next_claim: Mutex<Option<Instant>>,
+    /// Of the dispatcher, while it runs.
+    door: Mutex<Option<Door>>,
 }
 
 /// One host's dispatcher.
@@ -250,7 +254,9 @@ impl Dispatcher {
         let (settler, mut settling) = Settler::start(self.shared.clone());
         let turning = Breakers::start(self.shared.clone());
         let extender = tokio::spawn(leases::extend_all(self.shared.clone()));
+        self.waker.open(&self.shared, &settler);
         self.dispatch(&settler, &stop).await;
+        self.waker.close();
         self.drain().await;
         drop(settler);
         self.shared.breakers.finish();
@@ -546,17 +552,7 @@ impl Dispatcher {
         settler: &Settler,
         ticket: Option<Ticket>,
     ) {
-        let entry = registry.destination(&lease.destination);
-        let shared = self.shared.clone();
-        match entry {
-            Some(entry) => {
-                attempt::start(shared, entry.clone(), (lease, claimed), settler.clone(), ticket);
-            }
-            None => {
-                shared.free_slot(&lease.destination);
-                settler.settle(&lease, attempt::release(&lease));
-            }
-        }
+        attempt::start_in(&self.shared, registry, (lease, claimed), settler, ticket);
     }
 
     async fn drain(&self) {

@@ -171,6 +171,29 @@ impl Shared {
         (free > 0).then(|| state.ask(&spec.name, free))
     }
 
+    /// Keeps a slot each for what is being stored, of those of these destinations that have one to spare.
+    pub(super) fn keep_slots<'a>(
+        &self,
+        registry: &Registry,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<String> {
+        if self.room.scarce.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut slots = self.room.slots();
+        let mut left = self.options.max_concurrency.saturating_sub(busy(&slots));
+        let keeps = |name: &&str| {
+            let entry = registry.destination(name).filter(|entry| entry.is_ready());
+            let Some(entry) = entry.filter(|_| left > 0 && !self.breakers.is_shut(name)) else {
+                return false;
+            };
+            let keeps = slots.entry((*name).to_owned()).or_default().keep(&entry.spec.policy);
+            left -= u32::from(keeps);
+            keeps
+        };
+        names.filter(keeps).map(str::to_owned).collect()
+    }
+
     pub(super) fn note_tried(&self, destination: &str, got: usize) {
         if let Some(slots) = self.room.slots().get_mut(destination) {
             slots.tried(got);

@@ -76,6 +76,14 @@ impl DestinationSlots {
         self.credit.left = self.credit.left.saturating_sub(got);
     }
 
+    /// Takes a slot for what is being stored, where nothing waits for one. Half of them stay for claims, so that retries
+    /// find theirs; a destination with a rate has it kept by its claims.
+    pub(super) fn keep(&mut self, policy: &Policy) -> bool {
+        let keeps = !self.more && policy.rate.is_none() && self.in_flight < policy.concurrency / 2;
+        self.in_flight += u32::from(keeps);
+        keeps
+    }
+
     /// What this host still has of the rate that all hosts share, or what to bring back of it.
     pub(super) fn credit(&self, now: Instant) -> Result<u32, u32> {
         let Credit { left, until } = self.credit;
@@ -181,6 +189,30 @@ mod tests {
         assert_eq!(wanted(&mut slots, &policy, now), (0, 0));
         assert!(slots.ended());
         assert_ne!(wanted(&mut slots, &policy, now), (0, 0));
+    }
+
+    #[test]
+    fn half_of_the_slots_are_never_kept_for_what_is_being_stored() {
+        let (mut slots, three) = (DestinationSlots::default(), policy(3, None));
+        assert!(slots.keep(&three) && !slots.keep(&three));
+        assert_eq!(wanted(&mut slots, &three, Instant::now()), (2, 1));
+        slots.ended();
+        assert!(slots.keep(&three));
+        assert!(!DestinationSlots::default().keep(&policy(1, None)));
+        assert!(!DestinationSlots::default().keep(&policy(64, Some("100/s"))));
+    }
+
+    #[test]
+    fn no_slot_is_kept_while_more_waits_than_the_last_claim_took() {
+        let (mut slots, policy) = (DestinationSlots::default(), policy(8, None));
+        for (got, keeps) in [(8, false), (7, true)] {
+            let asked = asked(&mut slots, &policy, Instant::now());
+            slots.took(&asked, got);
+            for _ in 0..got {
+                slots.ended();
+            }
+            assert_eq!(slots.keep(&policy), keeps, "{got} of 8");
+        }
     }
 
     #[test]

@@ -238,6 +238,10 @@ impl Metrics {
 
     pub(super) fn claimed(&self, leases: &[Lease], took: Duration) {
         self.claim_duration.observe(took.as_secs_f64());
+        self.leased(leases);
+    }
+
+    pub(super) fn leased(&self, leases: &[Lease]) {
         for lease in leases {
             self.claims.with_label_values(&[&lease.destination]).inc();
             if lease.standing.lost > 0 {

@@ -96,6 +96,11 @@ impl Signals {
         self.0.metrics.claimed(leases, took);
     }
 
+    /// These were leased as they were stored.
+    pub fn taken(&self, leases: &[Lease]) {
+        self.0.metrics.leased(leases);
+    }
+
     /// An attempt begins; it ends when the answer is dropped.
     #[must_use]
     pub fn attempting(&self, destination: &str) -> Running {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Access, Claim, DeliveryFilter, DeliveryRecord, Enqueue, Enqueued, Handover, Lease, Page, Queue,
-    Settle, Slots, Target,
+    Settle, Slots, Taken, Taking, Target,
 };
 
 pub(crate) mod access;
@@ -35,6 +35,7 @@ pub(crate) mod ordering;
 pub(crate) mod retention;
 pub(crate) mod schedule;
 pub(crate) mod sweep;
+pub(crate) mod taking;
 pub(crate) mod upkeep;
 pub(crate) mod versions;
 
@@ -79,6 +80,15 @@ macro_rules! conformance {
             parts_done_survive_a_retry
             age_counts_from_the_making
             the_fences_hold_for_every_row_of_a_batch
+        }
+        conformance! { $make, taking:
+            what_is_taken_is_leased_as_it_is_stored
+            only_what_is_named_is_taken
+            what_is_held_is_left_to_claims
+            what_came_before_is_not_taken
+            what_has_a_schedule_or_a_key_is_left_to_claims
+            a_taken_lease_expires_and_is_recorded_as_lost
+            many_take_at_once
         }
         conformance! { $make, lanes:
             retries_get_what_is_kept_for_them_beside_a_fresh_backlog
@@ -292,6 +302,13 @@ impl Stage {
         let deliveries = u32::try_from(destinations.len()).unwrap();
         assert_eq!(stored, [Enqueued::Stored { id, deliveries }]);
         id
+    }
+
+    /// Enqueues one notification and takes what goes to the named destinations.
+    pub(crate) async fn take(&self, item: Enqueue, destinations: &[&str]) -> Taken {
+        let destinations = destinations.iter().map(|&name| name.to_owned()).collect();
+        let taking = Taking { host: host(), lease: LEASE, destinations };
+        self.queue.enqueue_taking(item, taking).await.unwrap()
     }
 
     /// Claims with 100 slots.

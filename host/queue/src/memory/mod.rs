@@ -29,7 +29,7 @@ use crate::{
     Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
     Depth, Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH,
     NotificationFilter, NotificationRecord, Paused, Pruned, Queue, QueueError, Route, Settle, Slot,
-    StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
+    StateEntry, Stats, Sweep, Taken, Taking, TrialClaim, Tried, Trip, millis,
 };
 
 /// A queue that lives as long as the process.
@@ -235,6 +235,13 @@ impl Queue for MemoryQueue {
         let answers = batch.into_iter().map(|item| tables.enqueue(item)).collect();
         tables.promote();
         Ok(answers)
+    }
+
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
+        let mut tables = self.open()?;
+        let taken = tables.enqueue_taking(item, &taking);
+        tables.promote();
+        Ok(taken)
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {

@@ -13,7 +13,7 @@ use crate::digest::digest;
 use crate::{
     DeliveryRecord, Enqueue, Enqueued, Handover, LEASE_CANCELLED, LEASE_EXPIRED, Lease,
     MAX_STATE_BYTES, MAX_STATE_KEYS, NEVER, NotificationRecord, QueueError, Route, Settle, Slot,
-    Slots, Target, millis, state_full, target,
+    Slots, Taken, Taking, Target, millis, state_full, target,
 };
 
 impl Tables {
@@ -34,6 +34,25 @@ impl Tables {
         let row = self.store(notification, item.idempotency_key, item.schedule, fan_out);
         self.deliver_all(row, &targets, self.now);
         Enqueued::Stored { id: notification.id, deliveries }
+    }
+
+    /// Stores, then leases what a claim at this moment could.
+    pub(super) fn enqueue_taking(&mut self, item: Enqueue, taking: &Taking) -> Taken {
+        let targets = target::once(&item.destinations).into_iter().filter(|_| item.is_immediate());
+        let named = targets.filter(|to| taking.destinations.contains(&to.destination));
+        let names: Vec<String> = named.map(|to| to.destination.clone()).collect();
+        let enqueued = self.enqueue(item);
+        let mut leases = Vec::new();
+        if let Enqueued::Stored { id, .. } = enqueued
+            && let Some(row) = self.ids.get(&id).copied()
+        {
+            let free: Vec<String> = names.into_iter().filter(|name| !self.is_held(name)).collect();
+            let new = free.into_iter().filter_map(|name| self.pairs.get(&(row, name)).copied());
+            let new: Vec<i64> = new.collect();
+            leases
+                .extend(new.into_iter().filter_map(|id| self.lease(id, taking.host, taking.lease)));
+        }
+        Taken { enqueued, leases }
     }
 
     pub(super) fn store(

@@ -11,7 +11,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{PATIENCE, PostgresQueue, fault};
-use crate::{Enqueue, Enqueued, QueueError};
+use crate::taking::Order;
+use crate::{Enqueue, QueueError, Taken, Taking};
 
 /// Statements under way at once: one is being gathered and sent while another waits for the disk.
 const WRITERS: usize = 2;
@@ -21,7 +22,7 @@ const WAITING: usize = 1_024;
 const ITEMS: usize = 256;
 const BYTES: usize = 4 << 20;
 
-type Answer = Result<Vec<Enqueued>, QueueError>;
+type Answer = Result<Vec<Taken>, QueueError>;
 
 /// The way to those who write. They end when the last of it is dropped.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub(super) struct Gatherer(mpsc::Sender<Pending>);
 #[derive(Debug)]
 struct Pending {
     batch: Vec<Enqueue>,
+    taking: Option<Taking>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -45,10 +47,13 @@ impl Gatherer {
     }
 
     /// Stores a batch, together with others' or not, in one transaction.
-    pub(super) async fn enqueue(&self, batch: Vec<Enqueue>) -> Answer {
+    pub(super) async fn enqueue(&self, batch: Vec<Enqueue>, taking: Option<Taking>) -> Answer {
         let answered = async {
             let (reply, answer) = oneshot::channel();
-            self.0.send(Pending { batch, reply }).await.map_err(|_ended| fault::closed())?;
+            self.0
+                .send(Pending { batch, taking, reply })
+                .await
+                .map_err(|_ended| fault::closed())?;
             answer.await.map_err(|_ended| fault::closed())?
         };
         timeout(PATIENCE, answered).await.unwrap_or_else(|_elapsed| Err(fault::timed_out()))
@@ -84,36 +89,31 @@ fn gather(first: Pending, pending: &mut mpsc::Receiver<Pending>) -> Vec<Pending>
 
 async fn write(queue: &PostgresQueue, round: Vec<Pending>) {
     // Whoever gave up in the meantime is told of no commit, so nothing of it is stored.
-    let round = round.into_iter().filter(|one| !one.reply.is_closed());
-    let mut callers = Vec::new();
-    let mut all = Vec::new();
-    for Pending { batch, reply } in round {
-        callers.push((batch.len(), reply));
-        all.extend(batch);
-    }
-    let mut rest = &*all;
-    let batches = callers.into_iter().map(|(length, reply)| {
-        let (batch, after) = rest.split_at(length);
-        rest = after;
-        (batch, reply)
-    });
-    let batches: Vec<_> = batches.collect();
-    let alone = batches.len() == 1;
-    match queue.enqueue_all(&all).await {
+    let round: Vec<Pending> = round.into_iter().filter(|one| !one.reply.is_closed()).collect();
+    let all: Vec<Order<'_>> = round.iter().flat_map(orders).collect();
+    let answered = queue.enqueue_all(&all).await;
+    let alone = round.len() == 1;
+    match answered {
         Ok(answers) => {
             let mut answers = answers.into_iter();
-            for (batch, reply) in batches {
+            for Pending { batch, reply, .. } in round {
                 drop(reply.send(Ok(answers.by_ref().take(batch.len()).collect())));
             }
         }
         Err(QueueError::Corrupt(why)) if !alone => {
             tracing::warn!(error = why, "a merged write failed; each runs on its own");
-            for (batch, reply) in batches {
-                drop(reply.send(queue.enqueue_all(batch).await));
+            for one in round {
+                let own: Vec<Order<'_>> = orders(&one).collect();
+                let answer = queue.enqueue_all(&own).await;
+                drop(one.reply.send(answer));
             }
         }
         Err(error) => {
-            batches.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+            round.into_iter().for_each(|one| drop(one.reply.send(Err(error.clone()))));
         }
     }
+}
+
+fn orders(one: &Pending) -> impl Iterator<Item = Order<'_>> {
+    one.batch.iter().map(|item| Order { item, taking: one.taking.as_ref() })
 }

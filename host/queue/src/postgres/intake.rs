@@ -1,8 +1,9 @@
 //! Enqueue and fan-out.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use postrider_core::{NotificationId, Schedule, TraceContext};
+use postrider_core::{HostId, NotificationId, Schedule, TraceContext};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
@@ -11,7 +12,8 @@ use super::moment::Moment;
 use super::order::Keys;
 use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, fault, rows, sql};
 use crate::digest::digest;
-use crate::{Enqueue, Enqueued, QueueError, Route, Target, outbox, target};
+use crate::taking::Order;
+use crate::{Enqueue, Enqueued, Lease, QueueError, Route, Taken, Target, outbox, target};
 
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
@@ -52,28 +54,34 @@ struct Columns<'a> {
     delays: Vec<i64>,
     delivery_expires: Vec<Option<i64>>,
     order_keys: Vec<Option<&'a str>>,
+    /// Whether a delivery is to be leased, where one is: who by, and for how long.
+    taken: Vec<bool>,
+    taker: Option<(HostId, Duration)>,
     /// Something in it has a schedule or a key.
     scheduled: bool,
 }
 
+/// What was not there before, and what was leased of it.
+type New = HashMap<Uuid, Vec<Lease>>;
+
 impl PostgresQueue {
     /// Stores and fans out. Within the batch, too, an id and an idempotency key count once: those that come again
     /// wait for a second wave, which finds the first one's.
-    pub(super) async fn enqueue_all(&self, batch: &[Enqueue]) -> Result<Vec<Enqueued>, QueueError> {
-        let mut answers: Vec<Option<Enqueued>> = batch.iter().map(|_| None).collect();
+    pub(super) async fn enqueue_all(&self, batch: &[Order<'_>]) -> Result<Vec<Taken>, QueueError> {
+        let mut answers: Vec<Option<Taken>> = batch.iter().map(|_| None).collect();
         while answers.iter().any(Option::is_none) {
             let wave = wave(batch, &answers);
-            let items: Vec<&Enqueue> = wave.iter().map(|(_, item)| *item).collect();
-            let stored = self.store(&items).await?;
-            let is_new = |item: &Enqueue| stored.contains(&item.notification.id.0);
+            let orders: Vec<Order<'_>> = wave.iter().map(|(_, order)| *order).collect();
+            let mut stored = self.store(&orders).await?;
+            let others = orders.iter().map(|order| order.item);
             let others: Vec<&Enqueue> =
-                items.iter().copied().filter(|item| !is_new(item)).collect();
+                others.filter(|item| !stored.contains_key(&item.notification.id.0)).collect();
             let known = self.known(&others).await?;
-            for (place, item) in wave {
+            for (place, Order { item, .. }) in wave {
                 // One that is neither stored nor known met another that went away again: it is asked anew.
-                let answer = match is_new(item) {
-                    true => Some(stored_answer(item)),
-                    false => known.find(item).map(|known| known.compare(item)),
+                let answer = match stored.remove(&item.notification.id.0) {
+                    Some(leases) => Some(Taken { enqueued: stored_answer(item), leases }),
+                    None => known.find(item).map(|known| Taken::none(known.compare(item))),
                 };
                 if let Some(slot) = answers.get_mut(place) {
                     *slot = answer;
@@ -83,12 +91,18 @@ impl PostgresQueue {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// Answers the ids that were new.
-    async fn store(&self, items: &[&Enqueue]) -> Result<HashSet<Uuid>, QueueError> {
-        let c = Columns::of(items);
+    /// Answers the ids that were new, and the leases on those that were to be taken, and could be. Where one of them has
+    /// a schedule, the claims take them all.
+    async fn store(&self, orders: &[Order<'_>]) -> Result<New, QueueError> {
+        let c = Columns::of(orders);
+        let taker = c.taker.filter(|_| !c.scheduled);
         let store = || {
-            let statement = if c.scheduled { sql::STORE_SCHEDULED } else { sql::STORE };
-            let store = sqlx::query_scalar(statement)
+            let statement = match (c.scheduled, taker) {
+                (true, _) => sql::STORE_SCHEDULED,
+                (false, Some(_)) => sql::STORE_TAKEN,
+                (false, None) => sql::STORE,
+            };
+            let store = sqlx::query(statement)
                 .bind(&c.ids)
                 .bind(&c.kinds)
                 .bind(&c.sources)
@@ -105,20 +119,32 @@ impl PostgresQueue {
                 .bind(&c.states)
                 .bind(&c.delivered_ids)
                 .bind(&c.destinations);
-            let store = match c.scheduled {
-                true => store
+            let store = match (c.scheduled, taker) {
+                (true, _) => store
                     .bind(&c.expires)
                     .bind(&c.delays)
                     .bind(&c.delivery_expires)
                     .bind(&c.order_keys),
-                false => store,
+                (false, Some((host, lease))) => {
+                    store.bind(&c.taken).bind(host.0).bind(super::milliseconds(lease))
+                }
+                (false, None) => store,
             };
             store.fetch_all(&self.pool)
         };
         // Sent again after its answer was lost, it would take its own rows for another's.
-        let stored: Vec<Uuid> = self.call(PATIENCE, Again::No, store).await?;
-        self.promote(Keys::of(items.iter().flat_map(|item| &item.destinations))).await;
-        Ok(stored.into_iter().collect())
+        let rows: Vec<PgRow> = self.call(PATIENCE, Again::No, store).await?;
+        let of: HashMap<Uuid, Order<'_>> =
+            orders.iter().map(|order| (order.item.notification.id.0, *order)).collect();
+        let mut new = New::with_capacity(orders.len());
+        for row in &rows {
+            let read = read_stored(row, &of, taker.is_some());
+            let (id, lease) = read.map_err(|error| fault::describe(&error))?;
+            new.entry(id).or_default().extend(lease);
+        }
+        let targets = orders.iter().flat_map(|order| &order.item.destinations);
+        self.promote(Keys::of(targets)).await;
+        Ok(new)
     }
 
     async fn known(&self, items: &[&Enqueue]) -> Result<Register, QueueError> {
@@ -186,15 +212,31 @@ pub(crate) async fn known_under(
 }
 
 /// Those without an answer that share no id and no key with one before them.
-fn wave<'a>(batch: &'a [Enqueue], answers: &[Option<Enqueued>]) -> Vec<(usize, &'a Enqueue)> {
+fn wave<'a>(batch: &[Order<'a>], answers: &[Option<Taken>]) -> Vec<(usize, Order<'a>)> {
     let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
     let open = batch.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
-    let first = open.map(|(place, (item, _))| (place, item)).filter(|(_, item)| {
-        let new_id = ids.insert(item.notification.id);
-        let new_key = item.idempotency_key.as_deref().is_none_or(|key| keys.insert(key));
-        new_id && new_key
+    let first = open.map(|(place, (order, _))| (place, *order)).filter(|(_, order)| {
+        let new_id = ids.insert(order.item.notification.id);
+        let key = order.item.idempotency_key.as_deref();
+        new_id && key.is_none_or(|key| keys.insert(key))
     });
     first.collect()
+}
+
+/// A notification that was stored, and a lease on one of its deliveries.
+fn read_stored(
+    row: &PgRow,
+    orders: &HashMap<Uuid, Order<'_>>,
+    taking: bool,
+) -> Result<(Uuid, Option<Lease>), sqlx::Error> {
+    let id: Uuid = row.try_get("id")?;
+    let Some(order) = orders.get(&id).filter(|_| taking) else { return Ok((id, None)) };
+    let delivery: Option<i64> = row.try_get("delivery")?;
+    let lease = match delivery {
+        Some(delivery) => Some(order.lease(row.try_get("destination")?, delivery)),
+        None => None,
+    };
+    Ok((id, lease))
 }
 
 fn stored_answer(item: &Enqueue) -> Enqueued {
@@ -245,15 +287,16 @@ impl Known {
 }
 
 impl<'a> Columns<'a> {
-    fn of(items: &[&'a Enqueue]) -> Self {
+    fn of(orders: &[Order<'a>]) -> Self {
         let mut columns = Self::default();
-        for item in items {
-            columns.push(item);
+        for order in orders {
+            columns.push(*order);
         }
         columns
     }
 
-    fn push(&mut self, item: &'a Enqueue) {
+    fn push(&mut self, order: Order<'a>) {
+        let item = order.item;
         let n = &item.notification;
         // Text with a NUL in it is none to PostgreSQL.
         let text = std::str::from_utf8(&n.content).ok().filter(|text| !text.contains('\0'));
@@ -276,11 +319,17 @@ impl<'a> Columns<'a> {
         self.expires.push(item.schedule.expires_after.map(super::milliseconds));
         self.scheduled |= item.schedule != Schedule::default();
         for target in targets {
-            self.push_target(item, target);
+            self.push_target(order, target);
         }
     }
 
-    fn push_target(&mut self, item: &'a Enqueue, target: &'a Target) {
+    fn push_target(&mut self, order: Order<'a>, target: &'a Target) {
+        let item = order.item;
+        let taker = order.taker(target);
+        // A store has one host; should there be two, the second one's claims take what is its own.
+        let taken = taker.is_some() && self.taker.is_none_or(|first| Some(first) == taker);
+        self.taken.push(taken);
+        self.taker = self.taker.or(taker);
         let within = [item.schedule.expires_after, target.expires_after];
         let within = within.into_iter().flatten().min();
         self.scheduled |= target.order_key.is_some() || within.is_some();

@@ -77,7 +77,8 @@ use crate::{
     Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
     Depth, Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look,
     NotificationFilter, NotificationRecord, NotificationState, Pruned, Queue, QueueError, RateAsk,
-    Route, Schema, Settle, Slot, StateEntry, Stats, Sweep, TrialClaim, Tried, Trip, millis,
+    Route, Schema, Settle, Slot, StateEntry, Stats, Sweep, Taken, Taking, TrialClaim, Tried, Trip,
+    millis,
 };
 
 /// Longest time of a call that somebody outside waits for.
@@ -116,6 +117,21 @@ impl PostgresQueue {
         let (marks, search) = (Arc::default(), Arc::default());
         let store = Self { pool, options, marks, words, doubt, search, gatherer: None };
         Ok(Self { gatherer: Some(Gatherer::start(&store)), ..store })
+    }
+
+    /// Stores a batch, and tells other hosts of what this one does not take.
+    async fn store_gathered(
+        &self,
+        batch: Vec<Enqueue>,
+        taking: Option<Taking>,
+    ) -> Result<Vec<Taken>, QueueError> {
+        let gatherer = self.gatherer.as_ref().ok_or_else(fault::closed)?;
+        let taken = gatherer.enqueue(batch, taking).await?;
+        let left = |taken: &Taken| {
+            deliveries_made(&taken.enqueued).saturating_sub(taken.leases.len() as u64)
+        };
+        self.tell(taken.iter().map(left).sum());
+        Ok(taken)
     }
 
     /// Tells other hosts of `work` pieces of work, if there are any and somebody is to be told.
@@ -174,12 +190,13 @@ impl PostgresQueue {
 #[async_trait]
 impl Queue for PostgresQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
-        let enqueued = match &self.gatherer {
-            Some(gatherer) => gatherer.enqueue(batch).await?,
-            None => self.enqueue_all(&batch).await?,
-        };
-        self.tell(enqueued.iter().map(deliveries_made).sum());
-        Ok(enqueued)
+        let taken = self.store_gathered(batch, None).await?;
+        Ok(taken.into_iter().map(|taken| taken.enqueued).collect())
+    }
+
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
+        let mut taken = self.store_gathered(vec![item], Some(taking)).await?;
+        taken.pop().ok_or_else(|| QueueError::Corrupt("the store gave no answer".to_owned()))
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {

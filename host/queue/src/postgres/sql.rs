@@ -83,6 +83,9 @@ macro_rules! filtered_record {
 /// Answers the ids that were not there before, by id or by key.
 macro_rules! store {
     ($column:literal, $value:literal, $expiries:literal, $deliver:literal) => {
+        store!($column, $value, $expiries, $deliver, "SELECT id FROM stored")
+    };
+    ($column:literal, $value:literal, $expiries:literal, $deliver:literal, $answer:literal) => {
         concat!(
             "WITH stored AS ( \
      INSERT INTO notifications (id, type, source, subject, labels, content_type, content, \
@@ -104,8 +107,9 @@ macro_rules! store {
      ORDER BY x.place ON CONFLICT DO NOTHING RETURNING seq, id), \
      made AS ( ",
             $deliver,
-            " JOIN stored s ON s.id = y.id ORDER BY y.place) \
-     SELECT id FROM stored"
+            " JOIN stored s ON s.id = y.id ORDER BY y.place RETURNING id, notification, \
+       destination, owner) ",
+            $answer
         )
     };
 }
@@ -117,6 +121,24 @@ pub(super) const STORE: &str = store!(
     "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT s.seq, y.destination, now(), now(), now() \
      FROM unnest($15::uuid[], $16::text[]) WITH ORDINALITY AS y(id, destination, place)"
+);
+/// $17: whether a delivery is to be leased, $18: by which host, $19: for how many milliseconds. What is held is not.
+/// Answers the leases, too.
+pub(super) const STORE_TAKEN: &str = store!(
+    "",
+    "",
+    "NULL",
+    "INSERT INTO deliveries (notification, destination, due, created, since, owner, claimed, token, \
+       attempt) \
+     SELECT s.seq, y.destination, CASE WHEN y.taken THEN now() + $19 * interval '1 millisecond' \
+       ELSE now() END, now(), now(), CASE WHEN y.taken THEN $18::uuid END, \
+       CASE WHEN y.taken THEN now() END, y.taken::int, y.taken::int \
+     FROM (SELECT u.id, u.destination, u.place, u.taken AND NOT EXISTS (SELECT 1 FROM holds h \
+         WHERE h.destination = u.destination AND h.until > now()) AS taken \
+       FROM unnest($15::uuid[], $16::text[], $17::bool[]) \
+         WITH ORDINALITY AS u(id, destination, taken, place)) y",
+    "SELECT s.id, m.id AS delivery, m.destination FROM stored s \
+     LEFT JOIN made m ON m.notification = s.seq AND m.owner IS NOT NULL"
 );
 /// $17: the notifications' expiries, $18 to $20: the deliveries' delays, expiries and keys; milliseconds from now.
 pub(super) const STORE_SCHEDULED: &str = store!(
@@ -706,6 +728,7 @@ pub(super) const SCHEMA_APPLIED: &str = "INSERT INTO postrider_schema (version) 
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
     STORE,
+    STORE_TAKEN,
     STORE_SCHEDULED,
     KNOWN,
     ARRIVED,

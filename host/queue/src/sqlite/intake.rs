@@ -1,9 +1,8 @@
 //! Enqueue and fan-out.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use postrider_core::{Notification, NotificationId, Schedule, TraceContext};
+use postrider_core::{Notification, NotificationId, TraceContext};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -11,7 +10,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::order::Keys;
 use super::{json, rows, sql};
 use crate::digest::digest;
-use crate::{Enqueue, Enqueued, Route, Target, millis, outbox, target};
+use crate::taking::Order;
+use crate::{Enqueue, Enqueued, Lease, Route, Taken, Target, millis, outbox, target};
 
 /// A notification as [`sql::STORE`] takes it.
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ struct Stored<'a> {
     key: Option<&'a str>,
     digest: Option<String>,
     time: i64,
-    deliveries: usize,
+    deliveries: u32,
     expires: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
@@ -76,6 +76,22 @@ struct RoutedTarget<'a> {
     within: Option<i64>,
 }
 
+/// The same as [`sql::DELIVER_TAKEN`] takes it.
+#[derive(Serialize)]
+struct Takeable<'a> {
+    row: i64,
+    targets: Vec<TakeableTarget<'a>>,
+}
+
+#[derive(Serialize)]
+struct TakeableTarget<'a> {
+    destination: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+}
+
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
 struct Known {
@@ -85,50 +101,83 @@ struct Known {
     deliveries: u32,
 }
 
-/// What is stored, by id and by key; the batch's own included as it is gone through.
+/// What was there before, by id and by key.
 #[derive(Default)]
-struct Register<'a> {
+struct Register {
     ids: HashMap<NotificationId, Known>,
-    keys: HashMap<Cow<'a, str>, Known>,
+    keys: HashMap<String, Known>,
 }
 
-/// Stores and fans out. Within the batch, too, an id and an idempotency key count once.
+/// Stores and fans out. Within the batch, too, an id and an idempotency key count once: those that come again wait for
+/// a second wave, which finds the first one's.
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
-    items: &[&Enqueue],
+    orders: &[Order<'_>],
     now: i64,
-) -> Result<Vec<Enqueued>, sqlx::Error> {
-    let mut register = known(connection, items).await?;
-    let mut new = Vec::with_capacity(items.len());
-    let answers = items.iter().map(|item| match register.find(item) {
-        Some(known) => known.compare(&item.notification),
-        None => {
-            let known = register.add(item);
-            new.push((*item, known));
-            Enqueued::Stored { id: known.id, deliveries: known.deliveries }
+) -> Result<Vec<Taken>, sqlx::Error> {
+    let mut answers: Vec<Option<Taken>> = orders.iter().map(|_| None).collect();
+    while answers.iter().any(Option::is_none) {
+        let wave = wave(orders, &answers);
+        let rows = store(connection, &wave, now).await?;
+        let is_new = |order: &Order<'_>| rows.contains_key(&order.item.notification.id);
+        let new: Vec<Order<'_>> = wave.iter().map(|(_, order)| *order).filter(is_new).collect();
+        let mut leases = deliver(connection, &new, &rows, now).await?;
+        let others = wave.iter().map(|(_, order)| *order).filter(|order| !is_new(order));
+        let known = known(connection, &others.collect::<Vec<_>>()).await?;
+        for (place, order) in wave {
+            let answer = match is_new(&order) {
+                true => Taken {
+                    enqueued: stored_answer(order.item),
+                    leases: leases.remove(&order.item.notification.id).unwrap_or_default(),
+                },
+                // It met an id or a key, and nobody else writes.
+                false => Taken::none(known.find(order.item).ok_or(sqlx::Error::RowNotFound)?),
+            };
+            if let Some(slot) = answers.get_mut(place) {
+                *slot = Some(answer);
+            }
         }
-    });
-    let answers = answers.collect();
-    if !new.is_empty() {
-        let rows = store(connection, &new, now).await?;
-        deliver(connection, &new, &rows, now).await?;
     }
-    Ok(answers)
+    Ok(answers.into_iter().flatten().collect())
 }
 
-async fn known<'a>(
+/// Those without an answer that share no id and no key with one before them.
+fn wave<'a>(orders: &[Order<'a>], answers: &[Option<Taken>]) -> Vec<(usize, Order<'a>)> {
+    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+    let open = orders.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
+    let first = open.map(|(place, (order, _))| (place, *order)).filter(|(_, order)| {
+        let new_id = ids.insert(order.item.notification.id);
+        let key = order.item.idempotency_key.as_deref();
+        new_id && key.is_none_or(|key| keys.insert(key))
+    });
+    first.collect()
+}
+
+fn stored_answer(item: &Enqueue) -> Enqueued {
+    Enqueued::Stored { id: item.notification.id, deliveries: deliveries_of(item) }
+}
+
+fn deliveries_of(item: &Enqueue) -> u32 {
+    u32::try_from(target::once(&item.destinations).len()).unwrap_or(u32::MAX)
+}
+
+async fn known(
     connection: &mut SqliteConnection,
-    items: &[&'a Enqueue],
-) -> Result<Register<'a>, sqlx::Error> {
-    let ids: Vec<String> = items.iter().map(|item| item.notification.id.to_string()).collect();
-    let keys: Vec<&str> = items.iter().filter_map(|item| item.idempotency_key.as_deref()).collect();
-    let known = sqlx::query(sql::KNOWN).bind(json(&ids)?).bind(json(&keys)?);
+    orders: &[Order<'_>],
+) -> Result<Register, sqlx::Error> {
     let mut register = Register::default();
+    if orders.is_empty() {
+        return Ok(register);
+    }
+    let items = orders.iter().map(|order| order.item);
+    let ids: Vec<String> = items.clone().map(|item| item.notification.id.to_string()).collect();
+    let keys: Vec<&str> = items.filter_map(|item| item.idempotency_key.as_deref()).collect();
+    let known = sqlx::query(sql::KNOWN).bind(json(&ids)?).bind(json(&keys)?);
     for row in known.fetch_all(connection).await? {
         let known = Known::read(&row)?;
         register.ids.insert(known.id, known);
         if let Some(key) = rows::idempotency_key(&row)? {
-            register.keys.insert(Cow::Owned(key), known);
+            register.keys.insert(key, known);
         }
     }
     Ok(register)
@@ -145,13 +194,13 @@ pub(crate) async fn known_under(
     Ok(known.map(|known| (known.id, known.digest)))
 }
 
-/// Answers the row of each.
+/// Answers the rows of those that were not there before, by id or by key.
 async fn store(
     connection: &mut SqliteConnection,
-    new: &[(&Enqueue, Known)],
+    wave: &[(usize, Order<'_>)],
     now: i64,
 ) -> Result<HashMap<NotificationId, i64>, sqlx::Error> {
-    let stored: Vec<Stored<'_>> = new.iter().map(|(item, known)| known.stored(item, now)).collect();
+    let stored: Vec<Stored<'_>> = wave.iter().map(|(_, order)| stored(order.item, now)).collect();
     let store = sqlx::query(sql::STORE).bind(json(&stored)?).bind(now);
     let rows = store.fetch_all(connection).await?;
     let ids = rows.iter().map(|row| {
@@ -162,39 +211,77 @@ async fn store(
     ids.collect()
 }
 
+/// Answers the leases on those that were to be taken, and could be.
 async fn deliver(
     connection: &mut SqliteConnection,
-    new: &[(&Enqueue, Known)],
+    new: &[Order<'_>],
     rows: &HashMap<NotificationId, i64>,
     now: i64,
-) -> Result<(), sqlx::Error> {
-    let routed = new.iter().filter(|(_, known)| known.deliveries > 0);
-    let routed = routed.filter_map(|(item, known)| {
-        Some((*rows.get(&known.id)?, *item, target::once(&item.destinations)))
+) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
+    let routed = new.iter().filter_map(|order| {
+        let targets = target::once(&order.item.destinations);
+        let row = *rows.get(&order.item.notification.id)?;
+        (!targets.is_empty()).then_some((row, *order, targets))
     });
-    let routed: Vec<(i64, &Enqueue, Vec<&Target>)> = routed.collect();
+    let routed: Vec<(i64, Order<'_>, Vec<&Target>)> = routed.collect();
+    let plain = routed.iter().all(|(_, order, _)| order.item.is_immediate());
     if routed.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
-    if routed.iter().all(|(_, item, targets)| is_plain(item, targets)) {
+    if plain && is_any_taken(&routed) {
+        return take(connection, &routed, now).await;
+    }
+    if plain {
         let plain = routed.iter().map(|(row, _, targets)| Plain {
             row: *row,
             destinations: targets.iter().map(|target| target.destination.as_str()).collect(),
         });
         let plain = json(&plain.collect::<Vec<_>>())?;
-        return sqlx::query(sql::DELIVER).bind(plain).bind(now).execute(connection).await.map(drop);
+        sqlx::query(sql::DELIVER).bind(plain).bind(now).execute(connection).await?;
+        return Ok(HashMap::new());
     }
-    let scheduled = routed.iter().map(|(row, item, targets)| scheduled(*row, item, targets, now));
+    // Where one among many has a schedule, the claims take them all.
+    let scheduled = routed.iter().map(|(row, order, to)| scheduled(*row, order.item, to, now));
     let scheduled = json(&scheduled.collect::<Vec<_>>())?;
     let deliver = sqlx::query(sql::DELIVER_SCHEDULED).bind(scheduled).bind(now);
     deliver.execute(&mut *connection).await?;
-    keys_of(routed.iter().flat_map(|(.., targets)| targets)).promote(connection, now).await
+    keys_of(routed.iter().flat_map(|(.., targets)| targets)).promote(connection, now).await?;
+    Ok(HashMap::new())
 }
 
-/// Whether it goes out at once, until `max_age`, in no order: then nothing more is written than that.
-fn is_plain(item: &Enqueue, targets: &[&Target]) -> bool {
-    item.schedule == Schedule::default()
-        && targets.iter().all(|to| to.order_key.is_none() && to.expires_after.is_none())
+fn is_any_taken(routed: &[(i64, Order<'_>, Vec<&Target>)]) -> bool {
+    routed.iter().any(|(_, order, targets)| targets.iter().any(|to| order.taker(to).is_some()))
+}
+
+async fn take(
+    connection: &mut SqliteConnection,
+    routed: &[(i64, Order<'_>, Vec<&Target>)],
+    now: i64,
+) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
+    let takeable = routed.iter().map(|(row, order, targets)| {
+        let targets = targets.iter().map(|target| {
+            let taker = order.taker(target);
+            TakeableTarget {
+                destination: &target.destination,
+                host: taker.map(|(host, _)| host.to_string()),
+                until: taker.map(|(_, lease)| now + millis::of(lease)),
+            }
+        });
+        Takeable { row: *row, targets: targets.collect() }
+    });
+    let takeable = json(&takeable.collect::<Vec<_>>())?;
+    let taken = sqlx::query(sql::DELIVER_TAKEN).bind(takeable).bind(now);
+    let mut leases: HashMap<NotificationId, Vec<Lease>> = HashMap::new();
+    let orders: HashMap<i64, Order<'_>> =
+        routed.iter().map(|(row, order, _)| (*row, *order)).collect();
+    for row in taken.fetch_all(connection).await? {
+        let order = orders.get(&row.try_get("notification")?);
+        if let (Some(order), true) = (order, row.try_get("taken")?) {
+            let lease = order.lease(row.try_get("destination")?, row.try_get("id")?);
+            leases.entry(lease.notification.id).or_default().push(lease);
+        }
+    }
+    Ok(leases)
 }
 
 fn scheduled<'a>(row: i64, item: &Enqueue, targets: &[&'a Target], now: i64) -> Scheduled<'a> {
@@ -218,23 +305,12 @@ fn keys_of<'a>(targets: impl Iterator<Item = &'a &'a Target>) -> Keys {
     keys
 }
 
-impl<'a> Register<'a> {
-    fn find(&self, item: &Enqueue) -> Option<Known> {
+impl Register {
+    fn find(&self, item: &Enqueue) -> Option<Enqueued> {
         let key = item.idempotency_key.as_deref();
         let by_key = key.and_then(|key| self.keys.get(key));
-        by_key.or_else(|| self.ids.get(&item.notification.id)).copied()
-    }
-
-    fn add(&mut self, item: &'a Enqueue) -> Known {
-        let deliveries = target::once(&item.destinations).len();
-        let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
-        let id = item.notification.id;
-        let known = Known { id, digest: Some(digest(&item.notification)), deliveries };
-        self.ids.insert(id, known);
-        if let Some(key) = &item.idempotency_key {
-            self.keys.insert(Cow::Borrowed(key), known);
-        }
-        known
+        let known = by_key.or_else(|| self.ids.get(&item.notification.id))?;
+        Some(known.compare(&item.notification))
     }
 }
 
@@ -260,29 +336,29 @@ impl Known {
             false => Enqueued::Conflict { id: self.id },
         }
     }
+}
 
-    fn stored<'a>(&self, item: &'a Enqueue, now: i64) -> Stored<'a> {
-        let notification = &item.notification;
-        // Text with a NUL in it is none: SQLite's own functions end there.
-        let text = std::str::from_utf8(&notification.content).ok().filter(|t| !t.contains('\0'));
-        let key = item.idempotency_key.as_deref();
-        Stored {
-            id: notification.id.to_string(),
-            kind: &notification.kind,
-            source: &notification.source,
-            subject: notification.subject.as_deref(),
-            labels: serde_json::json!(notification.labels).to_string(),
-            content_type: &notification.content_type,
-            content: text,
-            bytes: text.is_none().then(|| hex(&notification.content)),
-            key,
-            digest: key.and(self.digest).map(|digest| hex(&digest)),
-            time: notification.time.as_millisecond(),
-            deliveries: self.deliveries as usize,
-            expires: item.schedule.expires_after.map(|after| now + millis::of(after)),
-            traceparent: notification.trace.as_ref().map(TraceContext::parent),
-            tracestate: notification.trace.as_ref().and_then(TraceContext::state),
-        }
+fn stored(item: &Enqueue, now: i64) -> Stored<'_> {
+    let notification = &item.notification;
+    // Text with a NUL in it is none: SQLite's own functions end there.
+    let text = std::str::from_utf8(&notification.content).ok().filter(|t| !t.contains('\0'));
+    let key = item.idempotency_key.as_deref();
+    Stored {
+        id: notification.id.to_string(),
+        kind: &notification.kind,
+        source: &notification.source,
+        subject: notification.subject.as_deref(),
+        labels: serde_json::json!(notification.labels).to_string(),
+        content_type: &notification.content_type,
+        content: text,
+        bytes: text.is_none().then(|| hex(&notification.content)),
+        key,
+        digest: key.map(|_| hex(&digest(notification))),
+        time: notification.time.as_millisecond(),
+        deliveries: deliveries_of(item),
+        expires: item.schedule.expires_after.map(|after| now + millis::of(after)),
+        traceparent: notification.trace.as_ref().map(TraceContext::parent),
+        tracestate: notification.trace.as_ref().and_then(TraceContext::state),
     }
 }
 

@@ -67,7 +67,7 @@ use crate::{
     DeadGroup, DeliveryFilter, DeliveryRecord, Depth, Enqueue, Enqueued, Hold, HostBeat,
     HostRecord, KeptDestination, Lease, Look, NotificationFilter, NotificationRecord,
     NotificationState, Pruned, Queue, QueueError, Route, Settle, Slot, StateEntry, Stats, Sweep,
-    TrialClaim, Tried, Trip, content_gone, depth, millis,
+    Taken, Taking, TrialClaim, Tried, Trip, content_gone, depth, millis,
 };
 
 /// A queue in an SQLite file.
@@ -105,6 +105,10 @@ impl SqliteQueue {
 impl Queue for SqliteQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         self.write(Request::Enqueue, batch).await
+    }
+
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
+        self.write(Request::Take, (item, taking)).await
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {

@@ -87,7 +87,8 @@ pub(super) const KNOWN: &str = concat!(
     " WHERE n.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// ?1: notifications that are not [`KNOWN`], ?2: now.
+/// ?1: notifications, none like another by id or key; ?2: now. Answers those that were not there before. Not by
+/// `ON CONFLICT`, which uses numbers up.
 pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
      content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \
      deliveries, expires, traceparent, tracestate) \
@@ -95,12 +96,28 @@ pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, sub
      value ->> 'labels', value ->> 'content_type', value ->> 'content', \
      unhex(value ->> 'bytes'), value ->> 'key', unhex(value ->> 'digest'), value ->> 'time', ?2, \
      value ->> 'deliveries', value ->> 'expires', value ->> 'traceparent', \
-     value ->> 'tracestate' FROM jsonb_each(?1) RETURNING seq, id";
+     value ->> 'tracestate' FROM jsonb_each(?1) AS x \
+     WHERE NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = x.value ->> 'id') \
+     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.idempotency_key = x.value ->> 'key') \
+     RETURNING seq, id";
 
 /// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
 pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
      FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
+
+/// ?1: rows and their targets, each with who takes it and until when, if anybody does; ?2: now. Like [`DELIVER`], but
+/// what is taken is leased at once, unless its destination is held.
+pub(super) const DELIVER_TAKEN: &str = "INSERT INTO deliveries (notification, destination, due, \
+     created, since, owner, claimed, token, attempt) \
+     SELECT seq, name, iif(host IS NULL, ?2, until), ?2, ?2, host, iif(host IS NULL, NULL, ?2), \
+     host IS NOT NULL, host IS NOT NULL \
+     FROM (SELECT x.value ->> 'row' AS seq, y.value ->> 'destination' AS name, \
+       y.value ->> 'until' AS until, iif(EXISTS (SELECT 1 FROM holds h \
+         WHERE h.destination = y.value ->> 'destination' AND h.until > ?2), NULL, \
+         y.value ->> 'host') AS host \
+       FROM jsonb_each(?1) AS x CROSS JOIN jsonb_each(x.value, '$.targets') AS y) \
+     RETURNING id, notification, destination, owner IS NOT NULL AS taken";
 
 /// When a delivery that waits for its key's head is due.
 macro_rules! never {
@@ -549,6 +566,7 @@ pub(super) const ALL: &[&str] = &[
     KNOWN,
     STORE,
     DELIVER,
+    DELIVER_TAKEN,
     DELIVER_SCHEDULED,
     ARRIVED,
     FAN_OUT,

@@ -24,9 +24,10 @@ use super::open::Clock;
 use super::upkeep::SetNote;
 use super::versions::VersionChore;
 use super::{access, chores, fault, intake, leases, sql, upkeep, versions};
+use crate::taking::Order;
 use crate::{
     Claim, Enqueue, Enqueued, KeptDestination, Lease, Pruned, QueueError, Route, Settle, Slot,
-    Sweep,
+    Sweep, Taken, Taking,
 };
 
 /// Requests that may wait; beyond it callers wait for room.
@@ -47,6 +48,7 @@ pub(super) struct Pending<T, R> {
 #[derive(Debug)]
 pub(super) enum Request {
     Enqueue(Pending<Vec<Enqueue>, Vec<Enqueued>>),
+    Take(Pending<(Enqueue, Taking), Taken>),
     FanOut(Pending<Vec<Route>, u64>),
     Claim(Pending<Claim, Vec<Lease>>),
     ClaimOverdue(Pending<Sweep, Vec<Lease>>),
@@ -145,6 +147,7 @@ struct Round {
     items: usize,
     bytes: usize,
     enqueue: Vec<Pending<Vec<Enqueue>, Vec<Enqueued>>>,
+    take: Vec<Pending<(Enqueue, Taking), Taken>>,
     fan_out: Vec<Pending<Vec<Route>, u64>>,
     claim: Vec<Pending<Claim, Vec<Lease>>>,
     claim_overdue: Vec<Pending<Sweep, Vec<Lease>>>,
@@ -167,6 +170,7 @@ struct Round {
 #[derive(Debug, Default)]
 struct Answers {
     enqueue: Vec<Vec<Enqueued>>,
+    take: Vec<Taken>,
     fan_out: Vec<u64>,
     claim: Vec<Vec<Lease>>,
     claim_overdue: Vec<Vec<Lease>>,
@@ -200,6 +204,10 @@ impl Round {
                 let sizes = pending.input.iter().map(|item| item.notification.content.len());
                 self.bytes += sizes.sum::<usize>();
                 self.enqueue.push(pending);
+            }
+            Request::Take(pending) => {
+                self.bytes += pending.input.0.notification.content.len();
+                self.take.push(pending);
             }
             Request::FanOut(pending) => {
                 self.items += pending.input.len();
@@ -240,8 +248,10 @@ impl Round {
         connection: &mut SqliteConnection,
         now: i64,
     ) -> Result<Answers, sqlx::Error> {
+        let (enqueue, take) = self.enqueue(connection, now).await?;
         let mut answers = Answers {
-            enqueue: self.enqueue(connection, now).await?,
+            enqueue,
+            take,
             extend: self.extend(connection, now).await?,
             settle: self.settle(connection, now).await?,
             ..Answers::default()
@@ -295,16 +305,23 @@ impl Round {
         &self,
         connection: &mut SqliteConnection,
         now: i64,
-    ) -> Result<Vec<Vec<Enqueued>>, sqlx::Error> {
-        let items: Vec<&Enqueue> = self.enqueue.iter().flat_map(|pending| &pending.input).collect();
-        if items.is_empty() {
-            return Ok(self.enqueue.iter().map(|_| Vec::new()).collect());
+    ) -> Result<(Vec<Vec<Enqueued>>, Vec<Taken>), sqlx::Error> {
+        let plain = self.enqueue.iter().flat_map(|pending| &pending.input).map(Order::plain);
+        let taken = self
+            .take
+            .iter()
+            .map(|Pending { input: (item, taking), .. }| Order { item, taking: Some(taking) });
+        let orders: Vec<Order<'_>> = plain.chain(taken).collect();
+        if orders.is_empty() {
+            return Ok((self.enqueue.iter().map(|_| Vec::new()).collect(), Vec::new()));
         }
-        let mut answers = intake::enqueue(connection, &items, now).await?.into_iter();
+        let mut answers = intake::enqueue(connection, &orders, now).await?.into_iter();
         let of_one = |pending: &Pending<Vec<Enqueue>, _>| {
-            answers.by_ref().take(pending.input.len()).collect()
+            let own = answers.by_ref().take(pending.input.len());
+            own.map(|taken| taken.enqueued).collect()
         };
-        Ok(self.enqueue.iter().map(of_one).collect())
+        let enqueued = self.enqueue.iter().map(of_one).collect();
+        Ok((enqueued, answers.collect()))
     }
 
     async fn extend(
@@ -339,6 +356,7 @@ impl Round {
 
     fn answer(self, answers: Answers) {
         reply(self.enqueue, answers.enqueue);
+        reply(self.take, answers.take);
         reply(self.fan_out, answers.fan_out);
         reply(self.claim, answers.claim);
         reply(self.claim_overdue, answers.claim_overdue);
@@ -361,6 +379,7 @@ impl Round {
 
     fn refuse(self, error: &sqlx::Error) {
         refuse(self.enqueue, error);
+        refuse(self.take, error);
         refuse(self.fan_out, error);
         refuse(self.claim, error);
         refuse(self.claim_overdue, error);
@@ -382,6 +401,7 @@ impl Round {
     /// The same requests, each in a round of its own.
     fn split(self) -> impl Iterator<Item = Self> {
         let requests = (self.enqueue.into_iter().map(Request::Enqueue))
+            .chain(self.take.into_iter().map(Request::Take))
             .chain(self.extend.into_iter().map(Request::Extend))
             .chain(self.settle.into_iter().map(Request::Settle))
             .chain(self.fan_out.into_iter().map(Request::FanOut))

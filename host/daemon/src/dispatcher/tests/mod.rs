@@ -1,6 +1,7 @@
 //! The dispatcher on a paused clock, over the queue in memory.
 
 mod breaker;
+mod door;
 mod fairness;
 mod idle;
 mod outage;
@@ -71,6 +72,15 @@ impl Scripted {
     }
 }
 
+fn item(id: u128, destinations: &[&str]) -> Enqueue {
+    let notification = Draft { kind: "x".into(), ..Draft::default() }
+        .accept(NotificationId(Uuid::from_u128(id)), Timestamp::UNIX_EPOCH)
+        .unwrap();
+    let destinations = destinations.iter().map(|&d| d.into()).collect();
+    let schedule = postrider_core::Schedule::default();
+    Enqueue { notification, idempotency_key: None, schedule, destinations }
+}
+
 struct Stage {
     queue: Arc<MemoryQueue>,
     waker: Waker,
@@ -126,13 +136,7 @@ impl Stage {
     }
 
     async fn enqueue(&self, id: u128, destinations: &[&str]) {
-        let notification = Draft { kind: "x".into(), ..Draft::default() }
-            .accept(NotificationId(Uuid::from_u128(id)), Timestamp::UNIX_EPOCH)
-            .unwrap();
-        let destinations = destinations.iter().map(|&d| d.into()).collect();
-        let schedule = postrider_core::Schedule::default();
-        let item = Enqueue { notification, idempotency_key: None, schedule, destinations };
-        self.queue.enqueue(vec![item]).await.unwrap();
+        self.queue.enqueue(vec![item(id, destinations)]).await.unwrap();
         self.waker.wake();
     }
 

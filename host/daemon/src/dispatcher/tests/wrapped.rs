@@ -5,7 +5,7 @@ use postrider_queue::{
     Arrived, Backlog, Blocked, BreakerTurn, DeadGroup, DeliveryFilter, DeliveryRecord, Depth,
     Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Look, NotificationFilter,
     NotificationRecord, Pruned, Quarantine, QuarantineRecord, Settle, Slot, StateEntry, Stats,
-    Sweep, Tried, Trip, VersionRecord, VersionSeen, Versions,
+    Sweep, Taken, Taking, Tried, Trip, VersionRecord, VersionSeen, Versions,
 };
 
 use super::*;
@@ -17,6 +17,9 @@ pub(super) trait Between: Send + Sync + 'static {
 
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         self.behind().enqueue(batch).await
+    }
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
+        self.behind().enqueue_taking(item, taking).await
     }
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
         self.behind().arrived(limit).await
@@ -85,6 +88,9 @@ impl<B: Between> Versions for Wrapped<B> {
 impl<B: Between> Queue for Wrapped<B> {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         self.0.enqueue(batch).await
+    }
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
+        self.0.enqueue_taking(item, taking).await
     }
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
         self.0.arrived(limit).await

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use postrider_core::{DeliveryId, LeaseKey};
-use postrider_queue::{BreakerTurn, Enqueue, Enqueued, Settle, Sweep, Tried, Trip};
+use postrider_queue::{BreakerTurn, Enqueue, Enqueued, Settle, Sweep, Taken, Taking, Tried, Trip};
 
 use super::checker::{Checker, Times, Way};
 use super::dice::Dice;
@@ -91,13 +91,35 @@ impl Database {
         self.note(0, if ahead { "the clock is set ahead" } else { "the clock is set back" });
     }
 
+    pub(super) async fn enqueue_taking(
+        &self,
+        host: usize,
+        item: Enqueue,
+        taking: Taking,
+    ) -> Result<Taken, QueueError> {
+        if let Some(enqueued) = self.dropped(&item) {
+            return Ok(Taken { enqueued, leases: Vec::new() });
+        }
+        let taken = self.queue.enqueue_taking(item, taking).await?;
+        let mut checker = self.checker.lock().unwrap();
+        for lease in &taken.leases {
+            checker.claimed(host, self.times(), lease, Way::Claim);
+        }
+        Ok(taken)
+    }
+
+    /// What is acknowledged and not stored.
+    fn dropped(&self, item: &Enqueue) -> Option<Enqueued> {
+        let drops = self.broken == Broken::EnqueuesDropped && self.dice.permille(50);
+        drops.then_some(Enqueued::Stored { id: item.notification.id, deliveries: 1 })
+    }
+
     pub(super) async fn enqueue(
         &self,
         mut batch: Vec<Enqueue>,
     ) -> Result<Vec<Enqueued>, QueueError> {
-        if self.broken == Broken::EnqueuesDropped && self.dice.permille(50) {
-            let ids = batch.iter().map(|item| item.notification.id);
-            return Ok(ids.map(|id| Enqueued::Stored { id, deliveries: 1 }).collect());
+        if let Some(enqueued) = batch.first().and_then(|item| self.dropped(item)) {
+            return Ok(vec![enqueued]);
         }
         if self.broken == Broken::OrderIgnored {
             let targets = batch.iter_mut().flat_map(|item| &mut item.destinations);

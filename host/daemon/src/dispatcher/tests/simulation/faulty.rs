@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use postrider_core::LeaseKey;
 use postrider_queue::{
-    Arrived, Blocked, BreakerTurn, Enqueue, Enqueued, Look, Settle, Sweep, Tried, Trip,
+    Arrived, Blocked, BreakerTurn, Enqueue, Enqueued, Look, Settle, Sweep, Taken, Taking, Tried,
+    Trip,
 };
 
 use super::database::Database;
@@ -102,6 +103,9 @@ impl Between for Faulty {
     }
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         self.call(self.database.enqueue(batch)).await
+    }
+    async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
+        self.call(self.database.enqueue_taking(self.host, item, taking)).await
     }
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {
         self.call(self.behind().arrived(limit)).await

@@ -54,11 +54,15 @@ impl World {
     }
 
     pub(super) fn wake_one(&self) {
-        let hosts = self.hosts.lock().unwrap();
-        if !hosts.is_empty() {
-            let one = self.database.dice.below(hosts.len() as u64);
-            hosts[usize::try_from(one).unwrap()].waker.wake();
+        if let Some(waker) = self.some_waker() {
+            waker.wake();
         }
+    }
+
+    pub(super) fn some_waker(&self) -> Option<Waker> {
+        let hosts = self.hosts.lock().unwrap();
+        let one = self.database.dice.below(hosts.len().max(1) as u64);
+        hosts.get(usize::try_from(one).unwrap()).map(|host| host.waker.clone())
     }
 
     /// Things happen, as long as the chaos lasts.

@@ -36,6 +36,9 @@ pub(super) const PRODUCER: usize = 0;
 /// Longest that everything takes to end once nothing fails any more.
 const LONGEST_END: Duration = Duration::from_secs(3_600);
 
+/// Longest that a producer waits for a host, which may have been killed.
+const ANSWER: Duration = Duration::from_secs(90);
+
 /// How one run is.
 pub(super) struct Nature {
     pub(super) lease: Duration,
@@ -103,7 +106,7 @@ impl World {
     async fn produce(self: Arc<Self>) {
         let (dice, nature) = (&self.database.dice, &self.nature);
         let line = Faulty::new(self.database.clone(), PRODUCER, nature.odds, true);
-        let line = Wrapped(Arc::new(line));
+        let line: Arc<dyn Queue> = Arc::new(Wrapped(Arc::new(line)));
         let apart = u64::try_from(nature.chaos.as_millis()).unwrap() / nature.notifications;
         for id in 1..=u128::from(nature.notifications) {
             sleep(dice.millis(0, apart + 1)).await;
@@ -123,13 +126,28 @@ impl World {
                 let destinations = names.iter().map(|name| target(name, id)).collect();
                 let schedule = postrider_core::Schedule::default();
                 let item = Enqueue { notification, idempotency_key: key, schedule, destinations };
-                while !stored(line.enqueue(vec![item.clone()]).await) {
+                while !stored(self.hand_in(&line, item.clone()).await) {
                     sleep(dice.millis(1, 2_000)).await;
                 }
-                self.wake_one();
             }
             self.acknowledged.lock().unwrap().insert(id, names);
         }
+    }
+
+    /// To the database, or to a host, which takes it itself where it can, and may be killed meanwhile.
+    async fn hand_in(
+        &self,
+        line: &Arc<dyn Queue>,
+        item: Enqueue,
+    ) -> Result<Vec<Enqueued>, QueueError> {
+        let waker = self.some_waker().filter(|_| self.database.dice.permille(700));
+        let Some(waker) = waker else {
+            let answer = line.enqueue(vec![item]).await;
+            self.wake_one();
+            return answer;
+        };
+        let answer = timeout(ANSWER, waker.enqueue(line, vec![item])).await;
+        answer.unwrap_or_else(|_elapsed| Err(QueueError::Unavailable("no answer".into())))
     }
 
     /// Nothing fails any more, and somebody is there to work.

@@ -1,0 +1,146 @@
+//! The short way in: a notification whose destinations have free slots is leased as it is stored, and its attempts start
+//! from memory. No claim has to find it.
+//!
+//! At most half of a destination's slots go this way, and none while more waits for it than its last claim took: what
+//! waits in the queue, for its first attempt or a later one, is not overtaken for long.
+//!
+//! *Invariant:* a slot that is kept for a delivery is given to its attempt or freed, whatever becomes of the call and of
+//! whoever made it.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use postrider_queue::{Enqueue, Enqueued, Lease, Queue, QueueError, Taking};
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::settler::Settler;
+use super::{Shared, Waker, attempt};
+use crate::registry::Registry;
+
+/// What a running dispatcher starts attempts with. It ends when the last of those that came in by it does.
+#[derive(Clone)]
+pub(super) struct Door {
+    shared: Arc<Shared>,
+    settler: Settler,
+}
+
+/// Slots that are kept for deliveries while they are stored.
+struct Kept {
+    shared: Arc<Shared>,
+    destinations: Vec<String>,
+}
+
+/// One notification that comes in by the door.
+struct Entering {
+    door: Door,
+    kept: Kept,
+    /// A stop waits for it.
+    _token: TaskTrackerToken,
+}
+
+impl Waker {
+    /// Stores a batch in one transaction and sees to it that its deliveries are tried: by itself where their
+    /// destinations have free slots, else by waking the dispatcher.
+    pub async fn enqueue(
+        &self,
+        queue: &Arc<dyn Queue>,
+        mut batch: Vec<Enqueue>,
+    ) -> Result<Vec<Enqueued>, QueueError> {
+        // A claim takes many in one statement, and is no slower for them.
+        let entering = if let [item] = &*batch { self.entering(item) } else { None };
+        let Some((entering, item)) = entering.and_then(|one| Some((one, batch.pop()?))) else {
+            let answers = queue.enqueue(batch).await?;
+            self.wake();
+            return Ok(answers);
+        };
+        // A task of its own: whoever gives up waiting must not leave leases behind that nobody holds.
+        let stored = tokio::spawn(entering.store(item)).await;
+        let failed = |panic| QueueError::Unavailable(format!("storing failed: {panic}"));
+        stored.map_err(failed)?.map(|answer| vec![answer])
+    }
+
+    /// Opens the door of a dispatcher that runs.
+    pub(super) fn open(&self, shared: &Arc<Shared>, settler: &Settler) {
+        *self.door() = Some(Door { shared: shared.clone(), settler: settler.clone() });
+    }
+
+    /// Closes it: what came in before is waited for with the attempts, and nothing comes after.
+    pub(super) fn close(&self) {
+        *self.door() = None;
+    }
+
+    fn entering(&self, item: &Enqueue) -> Option<Entering> {
+        let door = self.door();
+        let door = door.as_ref()?;
+        let kept = Kept::of(&door.shared, item)?;
+        let token = door.shared.attempts.token();
+        Some(Entering { door: door.clone(), kept, _token: token })
+    }
+
+    fn door(&self) -> MutexGuard<'_, Option<Door>> {
+        self.0.door.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entering {
+    async fn store(mut self, item: Enqueue) -> Result<Enqueued, QueueError> {
+        let shared = &self.door.shared;
+        let (host, lease) = (shared.options.host, shared.options.lease);
+        let taking = Taking { host, lease, destinations: self.kept.destinations.clone() };
+        // Taken before the call, so that the lease can only be older in our eyes than it is.
+        let claimed = Instant::now();
+        let taken = tokio::select! {
+            biased;
+            taken = shared.queue.enqueue_taking(item, taking) => taken?,
+            // It may still be stored: its leases then expire.
+            () = shared.hand_back.cancelled() => {
+                return Err(QueueError::Unavailable("this host stops; send it again".to_owned()));
+            }
+        };
+        shared.options.signals.taken(&taken.leases);
+        let all = match taken.enqueued {
+            Enqueued::Stored { deliveries, .. } => deliveries as usize,
+            Enqueued::Existing { .. } | Enqueued::Conflict { .. } => 0,
+        };
+        let rest = all > taken.leases.len();
+        let registry = shared.registry.load();
+        for lease in taken.leases {
+            self.start(&registry, lease, claimed);
+        }
+        if rest {
+            self.door.shared.waker.wake();
+        }
+        Ok(taken.enqueued)
+    }
+
+    fn start(&mut self, registry: &Registry, lease: Lease, claimed: Instant) {
+        // From here on the attempt has the slot.
+        let kept = &mut self.kept.destinations;
+        if let Some(place) = kept.iter().position(|name| *name == lease.destination) {
+            kept.swap_remove(place);
+        }
+        let Door { shared, settler } = &self.door;
+        attempt::start_in(shared, registry, (lease, claimed), settler, None);
+    }
+}
+
+impl Kept {
+    /// The slots that there are for a notification; none where there is none.
+    fn of(shared: &Arc<Shared>, item: &Enqueue) -> Option<Self> {
+        if !item.is_immediate() {
+            return None;
+        }
+        let registry = shared.registry.load();
+        let names = item.destinations.iter().map(|target| &*target.destination);
+        let destinations = shared.keep_slots(&registry, names);
+        (!destinations.is_empty()).then(|| Self { shared: shared.clone(), destinations })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for destination in &self.destinations {
+            self.shared.free_slot(destination);
+        }
+    }
+}
