@@ -177,11 +177,9 @@ impl Shared {
         registry: &Registry,
         names: impl Iterator<Item = &'a str>,
     ) -> Vec<String> {
-        if self.room.scarce.load(Ordering::Relaxed) {
-            return Vec::new();
-        }
         let mut slots = self.room.slots();
-        let mut left = self.options.max_concurrency.saturating_sub(busy(&slots));
+        // Of all slots together, too, half stay for claims, which share them out fairly.
+        let mut left = (self.options.max_concurrency / 2).saturating_sub(busy(&slots));
         let keeps = |name: &&str| {
             let entry = registry.destination(name).filter(|entry| entry.is_ready());
             let Some(entry) = entry.filter(|_| left > 0 && !self.breakers.is_shut(name)) else {

@@ -8,6 +8,7 @@
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
 //! - `versions`: how plugins' versions do, and which are quarantined.
 //! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`, `versions_sql`: every statement.
+//! - `checkpoint`: from the log into the file.
 //! - `beside`: what another process does to the file while a daemon runs on it.
 //! - `rows`: from rows to types.
 //!
@@ -21,6 +22,7 @@ mod access_sql;
 mod beside;
 mod breakers;
 mod breakers_sql;
+mod checkpoint;
 mod chores;
 mod chores_sql;
 mod fault;
@@ -82,10 +84,11 @@ pub struct SqliteQueue {
 impl SqliteQueue {
     /// Opens the database at `path`, or creates it. Within a tokio runtime, which then runs the writer.
     pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
-        let Opened { lock, writer, readers } = open::open(path, &options).await?;
+        let Opened { lock, writer, checkpoints, readers } = open::open(path, &options).await?;
         let (sender, requests) = mpsc::channel(writer::WAITING);
         let clock = options.clock.clone();
-        tokio::spawn(Writer { requests, connection: writer, clock, lock }.run());
+        let writer = Writer { requests, connection: writer, clock, checkpoints, lock };
+        tokio::spawn(writer.run());
         Ok(Self { requests: sender, readers, clock: options.clock, path: path.to_owned() })
     }
 

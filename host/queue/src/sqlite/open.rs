@@ -13,6 +13,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection, Executor};
 
+use super::checkpoint::{Checkpoints, LONGEST_LOG};
 use super::{breakers_sql, chores_sql, schema, sql};
 use crate::MAX_BATCH;
 
@@ -101,6 +102,7 @@ fn holder(pid: Option<u32>) -> String {
 pub(super) struct Opened {
     pub(super) lock: File,
     pub(super) writer: SqliteConnection,
+    pub(super) checkpoints: Checkpoints,
     pub(super) readers: SqlitePool,
 }
 
@@ -122,7 +124,8 @@ pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened,
         .connect_with(connection(path).pragma("query_only", "on"))
         .await
         .map_err(failed)?;
-    Ok(Opened { lock, writer, readers })
+    let checkpointer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
+    Ok(Opened { lock, writer, checkpoints: Checkpoints::start(checkpointer), readers })
 }
 
 /// Takes the lock, and gives a holder that is just ending a moment: so long as a process that was forked from it has
@@ -193,6 +196,7 @@ fn connection(path: &Path) -> SqliteConnectOptions {
         .row_buffer_size(MAX_BATCH)
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "memory")
+        .pragma("wal_autocheckpoint", LONGEST_LOG)
         .pragma("journal_size_limit", "67108864")
         .disable_statement_logging()
 }

@@ -75,6 +75,8 @@ macro_rules! delivery_record {
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 pub(super) const COMMIT: &str = "COMMIT";
 pub(super) const ROLLBACK: &str = "ROLLBACK";
+/// Waits for nobody.
+pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
 // ---- enqueue -------------------------------------------------------------------------------------------------
 
@@ -563,6 +565,7 @@ pub(super) const ALL: &[&str] = &[
     BEGIN,
     COMMIT,
     ROLLBACK,
+    CHECKPOINT,
     KNOWN,
     STORE,
     DELIVER,

@@ -18,6 +18,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::breakers::{self, Guard, Guarded};
+use super::checkpoint::Checkpoints;
 use super::chores::Chore;
 use super::leases::Extend;
 use super::open::Clock;
@@ -73,6 +74,7 @@ pub(super) struct Writer {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) connection: SqliteConnection,
     pub(super) clock: Clock,
+    pub(super) checkpoints: Checkpoints,
     /// Held as long as the connection is open.
     pub(super) lock: File,
 }
@@ -91,6 +93,7 @@ impl Writer {
             }
             self.write(round).await;
         }
+        self.checkpoints.end().await;
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the queue's database did not close cleanly");
         }
@@ -103,7 +106,10 @@ impl Writer {
 
     async fn write(&mut self, round: Round) {
         match self.transact(&round).await {
-            Ok(answers) => round.answer(answers),
+            Ok(answers) => {
+                self.checkpoints.committed(round.items, round.bytes);
+                round.answer(answers);
+            }
             Err(error) if fault::is_own(&error) && round.requests > 1 => {
                 tracing::warn!(%error, "a merged write failed; each runs on its own");
                 for single in round.split() {

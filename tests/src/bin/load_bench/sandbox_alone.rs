@@ -69,7 +69,9 @@ impl Bench {
         let setup = Setup { reuse, ..Setup::new(Store::Sqlite, 1) };
         let more = if reuse { "reuse = { count = 1000000, age = \"1h\" }\n" } else { "" };
         let nothing = bind(&self.nothing, &format!("{more}config.do = \"ok\"\n")).await?;
-        let webhook = bind(&self.webhook, &setup.destination(0, receiver, None)).await?;
+        // A connection for each that is in flight.
+        let concurrency = Some(u32::try_from(IN_FLIGHT)?);
+        let webhook = bind(&self.webhook, &setup.destination(0, receiver, concurrency)).await?;
         let cpu_us = self.send(&nothing, time).await?.cpu_us;
         Ok(Rates { cpu_us, posted: self.send(&webhook, time).await?.posted })
     }

@@ -94,6 +94,7 @@ async fn a_full_disk_refuses_everybody_and_writes_nothing() {
         requests: waiting,
         connection: opened.writer,
         clock: clock.clone(),
+        checkpoints: opened.checkpoints,
         lock: opened.lock,
     };
     let queue = SqliteQueue { requests, readers: opened.readers, clock, path: stand.path() };
@@ -127,6 +128,7 @@ async fn one_bad_request_does_not_fail_its_neighbours() {
         requests: waiting,
         connection: opened.writer,
         clock: clock.clone(),
+        checkpoints: opened.checkpoints,
         lock: opened.lock,
     };
     let queue = SqliteQueue { requests, readers: opened.readers, clock, path: stand.path() };
