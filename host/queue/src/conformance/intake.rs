@@ -92,6 +92,22 @@ pub(crate) async fn an_idempotency_key_counts_within_one_batch(stage: &Stage) {
     assert_eq!(answer, [stored, existing, Enqueued::Conflict { id }]);
 }
 
+pub(crate) async fn a_key_that_was_not_stored_is_free_for_the_next_of_a_batch(stage: &Stage) {
+    let (first, other) = (item(&["slack"]), item(&["slack"]));
+    let keyed = |item: &Enqueue| Enqueue { idempotency_key: Some("k".into()), ..item.clone() };
+    let (id, other_id) = (first.notification.id, other.notification.id);
+    // The second came before by its id, so its key is no one's until the third.
+    let batch = vec![first.clone(), keyed(&first), keyed(&other)];
+    let expected = [
+        Enqueued::Stored { id, deliveries: 1 },
+        Enqueued::Existing { id, deliveries: 1 },
+        Enqueued::Stored { id: other_id, deliveries: 1 },
+    ];
+    assert_eq!(stage.queue.enqueue(batch).await.unwrap(), expected);
+    let known = stage.queue.enqueue(vec![keyed(&item(&["slack"]))]).await.unwrap();
+    assert_eq!(known, [Enqueued::Existing { id: other_id, deliveries: 1 }]);
+}
+
 pub(crate) async fn concurrent_enqueues_of_one_key_store_one_notification(stage: &Stage) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {

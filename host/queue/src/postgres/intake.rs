@@ -216,9 +216,11 @@ fn wave<'a>(batch: &[Order<'a>], answers: &[Option<Taken>]) -> Vec<(usize, Order
     let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
     let open = batch.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
     let first = open.map(|(place, (order, _))| (place, *order)).filter(|(_, order)| {
+        // Both, so that nothing overtakes what waits for the next wave under its other name.
         let new_id = ids.insert(order.item.notification.id);
         let key = order.item.idempotency_key.as_deref();
-        new_id && key.is_none_or(|key| keys.insert(key))
+        let new_key = key.is_none_or(|key| keys.insert(key));
+        new_id && new_key
     });
     first.collect()
 }
