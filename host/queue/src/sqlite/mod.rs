@@ -111,7 +111,7 @@ impl Queue for SqliteQueue {
     }
 
     async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {
-        self.write(Request::Take, (item, taking)).await
+        self.write(|pending| Request::Take(Box::new(pending)), (item, taking)).await
     }
 
     async fn arrived(&self, limit: usize) -> Result<Vec<Arrived>, QueueError> {

@@ -49,7 +49,7 @@ pub(super) struct Pending<T, R> {
 #[derive(Debug)]
 pub(super) enum Request {
     Enqueue(Pending<Vec<Enqueue>, Vec<Enqueued>>),
-    Take(Pending<(Enqueue, Taking), Taken>),
+    Take(Box<Pending<(Enqueue, Taking), Taken>>),
     FanOut(Pending<Vec<Route>, u64>),
     Claim(Pending<Claim, Vec<Lease>>),
     ClaimOverdue(Pending<Sweep, Vec<Lease>>),
@@ -213,7 +213,7 @@ impl Round {
             }
             Request::Take(pending) => {
                 self.bytes += pending.input.0.notification.content.len();
-                self.take.push(pending);
+                self.take.push(*pending);
             }
             Request::FanOut(pending) => {
                 self.items += pending.input.len();
@@ -407,7 +407,7 @@ impl Round {
     /// The same requests, each in a round of its own.
     fn split(self) -> impl Iterator<Item = Self> {
         let requests = (self.enqueue.into_iter().map(Request::Enqueue))
-            .chain(self.take.into_iter().map(Request::Take))
+            .chain(self.take.into_iter().map(Box::new).map(Request::Take))
             .chain(self.extend.into_iter().map(Request::Extend))
             .chain(self.settle.into_iter().map(Request::Settle))
             .chain(self.fan_out.into_iter().map(Request::FanOut))
