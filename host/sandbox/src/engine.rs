@@ -19,6 +19,8 @@ use crate::turns::SLICE;
 const WASM_STACK: usize = 512 << 10;
 /// Stack of the fiber that a guest runs on: its own and that of the host functions it calls.
 const FIBER_STACK: usize = 1 << 20;
+/// Ticks after the last guest before it rests: short calls one after the other would wake the ticker for each of them.
+const IDLE_TICKS: u32 = 50;
 /// Memory of a slot that is zeroed rather than given back: page faults on new memory cost more than the copy.
 const KEEP_RESIDENT: usize = 4 << 20;
 /// The same for tables.
@@ -59,8 +61,10 @@ impl Ticker {
         let running = Arc::new(AtomicUsize::new(0));
         let watched = running.clone();
         let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+            let mut idle = 0;
             loop {
-                if watched.load(Ordering::Acquire) == 0 {
+                idle = if watched.load(Ordering::Acquire) == 0 { idle + 1 } else { 0 };
+                if idle > IDLE_TICKS {
                     std::thread::park();
                 } else {
                     std::thread::sleep(period);
