@@ -31,7 +31,8 @@ pub(crate) struct Context {
     pub(crate) slices: u32,
     /// Microseconds for which it had to wait between them, as others computed.
     pub(crate) waited: Arc<AtomicU64>,
-    wasi: WasiCtx,
+    /// Made when the guest first asks for any of it: most never do.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     table: ResourceTable,
 }
@@ -88,7 +89,7 @@ impl Context {
             limiter: Limiter::new(&binding.limits),
             slices: 0,
             waited: Arc::default(),
-            wasi: empty_wasi(&log),
+            wasi: None,
             http,
             table,
             log,
@@ -131,7 +132,8 @@ fn empty_wasi(log: &Arc<Log>) -> WasiCtx {
 
 impl WasiView for Context {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let wasi = self.wasi.get_or_insert_with(|| empty_wasi(&self.log));
+        WasiCtxView { ctx: wasi, table: &mut self.table }
     }
 }
 
