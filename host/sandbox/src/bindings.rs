@@ -8,4 +8,6 @@ wasmtime::component::bindgen!({
         "postrider:notifier/state": async,
     },
     exports: { default: async },
+    // What a guest is handed stays where it is until it is copied into the guest's memory.
+    ownership: Borrowing { duplicate_if_necessary: true },
 });

@@ -15,6 +15,7 @@ use crate::bindings::exports::postrider::notifier::handler;
 use crate::bindings::{Notifier, NotifierPre};
 use crate::client::Client;
 use crate::context::{self, Context};
+use crate::convert::{Piece, Words};
 use crate::fault::{Abrupt, Stage};
 use crate::outgoing::Trace;
 use crate::shelf::{Live, Shelf};
@@ -55,7 +56,8 @@ pub(crate) enum Configured {
     Refused(String),
 }
 
-type Ended<T> = (Result<T, Abrupt>, Usage);
+/// What a call came to, or how it ended without, and what it used.
+pub(crate) type Ended<T> = (Result<T, Abrupt>, Usage);
 
 impl Call {
     pub(crate) async fn describe(self) -> Ended<handler::Description> {
@@ -77,14 +79,14 @@ impl Call {
     /// Sends with an instance from the shelf, or with a fresh one that is configured first.
     pub(crate) async fn send(
         self,
-        notification: handler::Notification,
+        piece: &Piece<'_>,
         trace: Trace,
-        shelf: Option<Arc<Shelf>>,
+        shelf: Option<&Arc<Shelf>>,
         worker: usize,
     ) -> Ended<Result<handler::Receipt, handler::Failure>> {
         let started = Instant::now();
         let (time, pre) = (self.time, self.pre.clone());
-        let mut live = match shelf.as_ref().and_then(|shelf| shelf.take(worker)) {
+        let mut live = match shelf.and_then(|shelf| shelf.take(worker)) {
             Some(mut live) => {
                 live.store.data_mut().renew();
                 live.store.set_epoch_deadline(1);
@@ -93,7 +95,9 @@ impl Call {
             None => Live::new(self.store()),
         };
         let mut stage = Stage::Start;
-        let ended = in_time(time, send(&pre, &mut live, &notification, trace, &mut stage)).await;
+        let words = Words::of(piece);
+        let notification = words.to_guest();
+        let ended = in_time(time, send(&pre, &mut live, notification, trace, &mut stage)).await;
         let (ended, usage) = finish(ended, stage, time, started, &live.store);
         let ended = ended.and_then(|answer| answer.map_err(refused));
         if let (Ok(_), Some(shelf)) = (&ended, shelf) {
@@ -127,7 +131,7 @@ impl Call {
 async fn send(
     pre: &NotifierPre<Context>,
     live: &mut Live,
-    notification: &handler::Notification,
+    notification: handler::Notification<'_>,
     trace: Trace,
     stage: &mut Stage,
 ) -> wasmtime::Result<Result<Result<handler::Receipt, handler::Failure>, Configured>> {

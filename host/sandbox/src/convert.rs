@@ -28,32 +28,79 @@ pub(crate) struct Piece<'a> {
     pub(crate) part: Option<(u32, u32)>,
 }
 
-pub(crate) fn to_guest(piece: &Piece<'_>) -> guest::Notification {
-    let n = piece.notification;
-    guest::Notification {
-        id: match piece.part {
-            Some((index, _)) => format!("{}.{index}", n.id),
-            None => n.id.to_string(),
-        },
-        kind: n.kind.clone(),
-        source: n.source.clone(),
-        subject: n.subject.clone(),
-        time: n.time.to_string(),
-        labels: n.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        content_type: n.content_type.clone(),
-        content: piece.content.to_vec(),
-        part: piece.part.map(|(index, count)| guest::Part { index, count }),
-        attempt: piece.attempt,
-        attributes: attributes(n),
+/// A piece that goes to another thread.
+pub(crate) struct OwnedPiece {
+    notification: Notification,
+    content: Bytes,
+    attempt: u32,
+    part: Option<(u32, u32)>,
+}
+
+impl Piece<'_> {
+    pub(crate) fn to_owned(&self) -> OwnedPiece {
+        OwnedPiece {
+            notification: self.notification.clone(),
+            content: self.content.clone(),
+            attempt: self.attempt,
+            part: self.part,
+        }
+    }
+}
+
+impl OwnedPiece {
+    pub(crate) fn piece(&self) -> Piece<'_> {
+        let Self { notification, content, attempt, part } = self;
+        Piece { notification, content, attempt: *attempt, part: *part }
+    }
+}
+
+/// The contract's words for a piece: what it has no text of yet, and the lists of what it has.
+pub(crate) struct Words<'a> {
+    piece: &'a Piece<'a>,
+    id: String,
+    time: String,
+    labels: Vec<(&'a str, &'a str)>,
+    attributes: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Words<'a> {
+    pub(crate) fn of(piece: &'a Piece<'a>) -> Self {
+        let n = piece.notification;
+        Self {
+            piece,
+            id: match piece.part {
+                Some((index, _)) => format!("{}.{index}", n.id),
+                None => n.id.to_string(),
+            },
+            time: n.time.to_string(),
+            labels: n.labels.iter().map(|(name, value)| (&**name, &**value)).collect(),
+            attributes: attributes(n),
+        }
+    }
+
+    pub(crate) fn to_guest(&self) -> guest::Notification<'_> {
+        let Piece { notification: n, content, attempt, part } = *self.piece;
+        guest::Notification {
+            id: &self.id,
+            kind: &n.kind,
+            source: &n.source,
+            subject: n.subject.as_deref(),
+            time: &self.time,
+            labels: &self.labels,
+            content_type: &n.content_type,
+            content,
+            part: part.map(|(index, count)| guest::Part { index, count }),
+            attempt,
+            attributes: &self.attributes,
+        }
     }
 }
 
 /// What the contract has no field for.
-fn attributes(n: &Notification) -> Vec<(String, String)> {
+fn attributes(n: &Notification) -> Vec<(&str, &str)> {
     let Some(trace) = &n.trace else { return Vec::new() };
     let state = trace.state().map(|state| ("tracestate", state));
-    let both = [("traceparent", trace.parent())].into_iter().chain(state);
-    both.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    [("traceparent", trace.parent())].into_iter().chain(state).collect()
 }
 
 pub(crate) fn to_outcome(
@@ -140,7 +187,9 @@ mod tests {
             let notification = draft.accept(id, jiff::Timestamp::UNIX_EPOCH).unwrap();
             let content = &notification.content;
             let piece = Piece { notification: &notification, content, attempt: 1, part: None };
-            to_guest(&piece).attributes
+            let words = Words::of(&piece);
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            words.to_guest().attributes.iter().map(pair).collect::<Vec<_>>()
         };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let traced = of(postrider_core::TraceContext::parse(parent, Some("a=1")));

@@ -10,9 +10,11 @@ use postrider_core::{Destination, Fault, Notification, Outcome};
 use rustls::ClientConfig;
 
 use crate::binding::Binding;
+use crate::bindings::exports::postrider::notifier::handler;
+use crate::call::Ended;
 pub use crate::call::Usage;
 use crate::client::{Client, Network};
-use crate::convert::{Piece, to_guest, to_outcome};
+use crate::convert::{Piece, to_outcome};
 use crate::outgoing::Trace;
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
@@ -165,20 +167,16 @@ impl Notifier {
     }
 
     async fn send_piece(&self, piece: &Piece<'_>) -> (Outcome, Usage) {
-        let bound = self.0.clone();
-        let sandbox = bound.plugin.sandbox.clone();
-        let notification = to_guest(piece);
-        let trace = Trace::of(piece.notification.trace.as_ref());
-        let (answer, usage) = sandbox
-            .run(self.0.binding.timeout, move |worker| {
-                let client = bound.clients.get(worker).cloned();
-                bound
-                    .plugin
-                    .sandbox
-                    .call(&bound.plugin.pre, &bound.binding, client, bound.binding.timeout)
-                    .send(notification, trace, bound.shelf.clone(), worker)
-            })
-            .await;
+        let sandbox = &self.0.plugin.sandbox;
+        let time = self.0.binding.timeout;
+        let (answer, usage) = match sandbox.workers.here() {
+            Some(worker) => sandbox.run_here(time, self.0.send(worker, piece)).await,
+            None => {
+                let (bound, piece) = (self.0.clone(), piece.to_owned());
+                let send = async move |worker| bound.send(worker, &piece.piece()).await;
+                sandbox.run(time, send).await
+            }
+        };
         let outcome = match answer {
             Ok(answer) => {
                 let longest = usize::try_from(self.0.binding.limits.result).unwrap_or(usize::MAX);
@@ -187,6 +185,21 @@ impl Notifier {
             Err(abrupt) => Outcome::Fault { fault: abrupt.fault, reason: abrupt.reason },
         };
         (outcome, usage)
+    }
+}
+
+impl Bound {
+    /// On the thread of this worker, which it is called on.
+    async fn send(
+        &self,
+        worker: usize,
+        piece: &Piece<'_>,
+    ) -> Ended<Result<handler::Receipt, handler::Failure>> {
+        let trace = Trace::of(piece.notification.trace.as_ref());
+        let client = self.clients.get(worker).cloned();
+        let (sandbox, time) = (&self.plugin.sandbox, self.binding.timeout);
+        let call = sandbox.call(&self.plugin.pre, &self.binding, client, time);
+        call.send(piece, trace, self.shelf.as_ref(), worker).await
     }
 }
 

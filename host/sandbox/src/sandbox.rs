@@ -17,7 +17,7 @@ use wasmtime::component::{Component, Linker};
 use crate::binding::Binding;
 use crate::bindings::NotifierPre;
 use crate::cache::{Cache, hex};
-use crate::call::{Call, Usage};
+use crate::call::{Call, Ended, Usage};
 use crate::client::Client;
 use crate::compile::{Compiler, CompilerConfig};
 use crate::component::MAX_FILE;
@@ -255,29 +255,29 @@ impl Inner {
         Call { pre, binding, client, turns, time }
     }
 
-    /// Runs a call on a worker once a slot is free: on this thread, if it is one, else on the one with the fewest.
-    /// `time` is the call's own bound, which it keeps itself; beyond it this only stops waiting.
-    pub(crate) async fn run<F, T>(
+    /// Runs a call on this thread, which is a worker's, once a slot is free. The call keeps its time itself.
+    pub(crate) async fn run_here<T>(
         &self,
         time: Duration,
-        make: impl FnOnce(usize) -> F,
-    ) -> (Result<T, Abrupt>, Usage)
+        call: impl Future<Output = Ended<T>>,
+    ) -> Ended<T> {
+        let Some(slot) = self.slot(time).await else { return self.all_busy(time) };
+        let (_slot, _ticking) = (slot, self.ticker.tick());
+        let ended = AssertUnwindSafe(call).catch_unwind().await;
+        ended.unwrap_or_else(|_panic| failed("the sandbox panicked".to_owned()))
+    }
+
+    /// Runs a call on a worker once a slot is free: on this thread, if it is one, else on the one with the fewest.
+    /// `time` is the call's own bound, which it keeps itself; beyond it this only stops waiting.
+    pub(crate) async fn run<F, T>(&self, time: Duration, make: impl FnOnce(usize) -> F) -> Ended<T>
     where
         T: Send + 'static,
-        F: Future<Output = (Result<T, Abrupt>, Usage)> + Send + 'static,
+        F: Future<Output = Ended<T>> + Send + 'static,
     {
-        let failed = |reason: String| (Err(Abrupt::host(reason)), Usage::default());
-        let Some(slot) = self.slot(time).await else {
-            return failed(format!(
-                "no free instance within {time:?}: all {} are busy",
-                self.instances
-            ));
-        };
         if let Some(worker) = self.workers.here() {
-            let (_slot, _ticking) = (slot, self.ticker.tick());
-            let ended = AssertUnwindSafe(make(worker)).catch_unwind().await;
-            return ended.unwrap_or_else(|_panic| failed("the sandbox panicked".to_owned()));
+            return self.run_here(time, make(worker)).await;
         }
+        let Some(slot) = self.slot(time).await else { return self.all_busy(time) };
         let running = self.workers.run(|worker| {
             let call = make(worker);
             let ticking = self.ticker.tick();
@@ -297,6 +297,10 @@ impl Inner {
         }
     }
 
+    fn all_busy<T>(&self, time: Duration) -> Ended<T> {
+        failed(format!("no free instance within {time:?}: all {} are busy", self.instances))
+    }
+
     /// A place for one more instance, within `time`.
     async fn slot(&self, time: Duration) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
@@ -304,6 +308,11 @@ impl Inner {
         }
         tokio::time::timeout(time, self.slots.clone().acquire_owned()).await.ok()?.ok()
     }
+}
+
+/// What is nobody's fault but the host's.
+fn failed<T>(reason: String) -> Ended<T> {
+    (Err(Abrupt::host(reason)), Usage::default())
 }
 
 /// Runs what reads and hashes megabytes beside the async threads.
