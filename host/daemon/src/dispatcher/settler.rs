@@ -1,4 +1,6 @@
-//! Writes settlements in batches: what comes in while one batch is being written is the next.
+//! Writes settlements in batches: what comes in while one batch is being written is the next. Where that is much, more
+//! comes at once, and is gathered for a moment: a statement and its commit cost more than the rows in them, and nobody
+//! waits for a settlement but the next of an ordered key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,10 @@ use crate::signals::notices::About;
 
 /// Most settlements in one batch: keeps the transaction short.
 const BATCH: usize = 512;
+/// A batch of so many is a crowd.
+const CROWD: usize = 4;
+/// How long a crowd is gathered for, as much longer as its leases are held. A host that dies within it sends as many again.
+const GATHER: Duration = Duration::from_millis(5);
 /// First and longest wait between tries while the queue is unavailable.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -55,7 +61,11 @@ impl Settler {
 async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<Ending>) {
     let mut batch = Vec::with_capacity(BATCH);
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        let ordered = batch.iter().any(|ending| ending.ordered && ending.settle.ends());
+        let promotes = |ending: &Ending| ending.ordered && ending.settle.ends();
+        if batch.len() >= CROWD && !batch.iter().any(promotes) {
+            gather(&mut batch, &mut receiver).await;
+        }
+        let ordered = batch.iter().any(promotes);
         let mut settles = Vec::with_capacity(batch.len());
         let mut abouts = Vec::with_capacity(batch.len());
         let mut events = Vec::with_capacity(batch.len());
@@ -72,6 +82,17 @@ async fn write_all(shared: Arc<Shared>, mut receiver: mpsc::UnboundedReceiver<En
         if ordered {
             shared.waker.wake();
         }
+    }
+}
+
+/// Adds what comes within the moment, up to a whole batch.
+async fn gather<T>(batch: &mut Vec<T>, receiver: &mut mpsc::UnboundedReceiver<T>) {
+    // One sleep and not a wait for each: every one that comes would wake this task.
+    tokio::time::sleep(GATHER).await;
+    while batch.len() < BATCH
+        && let Ok(next) = receiver.try_recv()
+    {
+        batch.push(next);
     }
 }
 
@@ -125,5 +146,31 @@ fn wake_for(shared: &Shared, batch: &[Settle]) {
     });
     if let Some(delay) = soonest.min() {
         shared.waker.wake_in(delay);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_the_moment_is_gathered_up_to_a_whole_batch() {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let later = sender.clone();
+        tokio::spawn(async move {
+            for after in 1..=3 {
+                tokio::time::sleep(GATHER / 2).await;
+                later.send(after).unwrap();
+            }
+        });
+        let mut batch = vec![0; CROWD];
+        gather(&mut batch, &mut receiver).await;
+        assert!(batch.ends_with(&[0, 1]), "the second came after the moment: {batch:?}");
+        let mut batch = vec![0; BATCH - 1];
+        for more in 10..13 {
+            sender.send(more).unwrap();
+        }
+        gather(&mut batch, &mut receiver).await;
+        assert_eq!(batch.len(), BATCH);
     }
 }
