@@ -134,7 +134,12 @@ async fn the_api_describes_itself_and_names_every_request() {
     let house = House::new();
     let daemon = house.start().await;
     let (_, document) = daemon.get("/openapi.json").await;
-    for path in ["/v1/notifications/batch", "/v1/destinations/{name}/pause", "/v1/explain"] {
+    for path in [
+        "/v1/notifications/batch",
+        "/v1/destinations/{name}/pause",
+        "/v1/explain",
+        "/v1/tokens",
+    ] {
         assert!(document["paths"][path]["post"].is_object(), "{path}");
     }
     assert!(document["paths"].get("/v1/events").is_none(), "it never ends");
