@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::auth::caller::Caller;
-use super::extract::Named;
+use super::extract::{Named, sought};
 use super::notifications::read;
 use super::problem::Problem;
 use super::{Api, deliveries, schema};
@@ -258,7 +258,7 @@ impl Action {
         let wrong = |_any| Problem::field("after", "must be the `next` of the call before");
         let page =
             Page { after: after.map_err(wrong)?, limit: u32::try_from(limit).unwrap_or(u32::MAX) };
-        let destination = chosen.destination.clone();
+        let destination = sought("destination", chosen.destination.clone())?;
         Ok(DeliveryFilter {
             state: Some(state),
             destination,
@@ -362,6 +362,7 @@ mod tests {
             (Action::Cancel, r#"{"dryrun":true}"#, "did you mean"),
             (Action::Drop, r#"{"ids":[1],"after":"7"}"#, "not beside `after`"),
             (Action::Drop, r#"{"note":"a\u0007"}"#, "without control characters"),
+            (Action::Drop, r#"{"destination":"\u0000"}"#, "control character U+0000"),
         ] {
             let error = filtered(action, body).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");
