@@ -71,10 +71,11 @@ pub async fn create(
     caller: Caller,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let wanted: WantedToken = serde_json::from_slice(&read(body, api.max_body).await?).map_err(|e| {
-        let detail = format!("the body: {}", suggest::reword(&e.to_string()));
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })?;
+    let wanted: WantedToken =
+        serde_json::from_slice(&read(body, api.max_body).await?).map_err(|e| {
+            let detail = format!("the body: {}", suggest::reword(&e.to_string()));
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        })?;
     let (token, new) = make(&wanted.name, &wanted.scopes, wanted.expires_after.as_deref())
         .map_err(|(field, problem)| Problem::field(field, &problem))?;
     if !api.access.create_token(&new).await? {
@@ -207,6 +208,9 @@ pub fn make(
     let scopes = Scopes::parse(scopes.iter().map(String::as_str)).map_err(|e| ("scopes", e))?;
     let expires_after = expires_after.map(units::parse_span).transpose();
     let expires_after = expires_after.map_err(|problem| ("expires_after", problem))?;
+    if expires_after.is_some_and(|span| span.is_zero()) {
+        return Err(("expires_after", "must be longer than 0, such as 90d".to_owned()));
+    }
     let token = Token::new(rand::random(), rand::random());
     let new = NewToken {
         id: token.id.clone(),
