@@ -12,7 +12,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /var/lib/postrider --shell /usr/sbin/nologin postrider \
+    && groupadd --gid 10001 postrider \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/postrider --shell /usr/sbin/nologin postrider \
     && install -d -o postrider -g postrider -m 0750 /var/lib/postrider /run/postrider
 COPY --from=build /dist/postrider /usr/local/bin/postrider
 # Destination files are mounted beside them, one by one; who mounts a directory puts the modules there, too.

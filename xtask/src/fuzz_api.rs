@@ -31,6 +31,9 @@ pub(crate) struct FuzzApi {
     /// The run's seed; by default always the same
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// An empty PostgreSQL database instead of SQLite, such as `postgres://me@db/fuzz`
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// Further arguments of schemathesis
     #[arg(last = true)]
     more: Vec<OsString>,
@@ -60,7 +63,8 @@ pub(crate) fn run(workspace: &Workspace, options: &FuzzApi) -> Result<()> {
     std::fs::create_dir_all(&plugins)?;
     std::fs::copy(built.join("console.wasm"), plugins.join("console.wasm"))?;
     std::fs::write(plugins.join("hook.toml"), "plugin = \"console\"\n")?;
-    let (mut daemon, url) = start(&workspace.target_dir.join("debug/postrider"), &house)?;
+    let program = workspace.target_dir.join("debug/postrider");
+    let (mut daemon, url) = start(&program, &house, options.database.as_deref())?;
     let program = match options.program.components().count() {
         1 => options.program.clone(),
         _ => std::path::absolute(&options.program)?,
@@ -81,10 +85,11 @@ pub(crate) fn run(workspace: &Workspace, options: &FuzzApi) -> Result<()> {
     tried
 }
 
-fn start(program: &Path, house: &Path) -> Result<(Daemon, String)> {
+fn start(program: &Path, house: &Path, database: Option<&str>) -> Result<(Daemon, String)> {
     let log = house.join("log");
     let mut command = Command::new(program);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(house);
+    command.args(database.into_iter().flat_map(|url| ["--database", url]));
     // Found values stay in the log, which a failure can be looked up in.
     command.env("POSTRIDER_LOG_LEVEL", "info,plugin=off").stdin(Stdio::null());
     let child = command.stderr(File::create(&log)?).spawn().context("the daemon cannot be run")?;

@@ -49,6 +49,11 @@ fn without_id(body: &str) -> Value {
 async fn tokens_open_what_their_scopes_say_and_all_wrong_ones_get_one_answer() {
     let house = House::new();
     let admin = token(&house, "ops", "admin").await;
+    let (status, ..) = house.run(&["token", "revoke", "nobody"]).await;
+    assert_eq!(status.code(), Some(4), "there is no such thing, without a daemon too");
+    let (status, _, error) =
+        house.run(&["token", "create", "short", "--scope", "read", "--expires", "0s"]).await;
+    assert!(!status.success() && error.contains("must be longer than 0"), "{error}");
     let daemon = remote(&house).await;
     let socket = format!("unix:{}", house.path().join("api.sock").display());
     // Through the running daemon, by its owner's socket.

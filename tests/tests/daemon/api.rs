@@ -44,6 +44,14 @@ async fn a_batch_is_stored_whole_or_not_at_all_and_found_again() {
         let found: Vec<_> = found["items"].as_array().unwrap().iter().map(|i| &i["type"]).collect();
         assert_eq!(found, expected, "{query}");
     }
+    let list = ["notification", "list", "--url", daemon.url(), "--json"];
+    let by = ["--type", "alert.*", "--label", "severity=high", "--since", "1h", "--source", "db?"];
+    let found = told(&house, &[&list[..], &by].concat()).await;
+    assert_eq!((&found["items"][0]["type"], &found["next"]), (&json!("alert.a"), &Value::Null));
+    let list = ["delivery", "list", "--url", daemon.url(), "--json", "--notification"];
+    let id = found["items"][0]["id"].as_str().unwrap();
+    let found = told(&house, &[&list[..], &[id]].concat()).await;
+    assert_eq!(found["items"].as_array().unwrap().len(), 1);
     assert!(daemon.stop().await.success());
 }
 
@@ -56,6 +64,7 @@ async fn a_paused_destination_waits_also_over_a_restart_until_it_is_resumed() {
     let pause = ["destination", "pause", "hook", "--reason", "moving"];
     let paused = told(&house, &[&pause[..], &url].concat()).await;
     assert_eq!(paused["paused"]["reason"], "moving");
+    assert_eq!(paused["breaker"], json!({"state": "closed"}), "a pause has no end");
     daemon.enqueue(&json!({"type": "x", "content": 1})).await;
     let tested = ["destination", "test", "hook", "--wait", "0"];
     let (status, out, _) = house.run(&[&tested[..], &url].concat()).await;
@@ -91,8 +100,14 @@ async fn dead_letters_are_listed_and_put_away() {
     daemon.until("/v1/deliveries?state=dead", |found| found["items"][0]["state"] == "dead").await;
     let listed = told(&house, &[&["dead", "list"][..], &url].concat()).await;
     assert_eq!(listed["items"][0]["cause"], "rejected");
-    let dropped = told(&house, &[&["dead", "drop", "--all"][..], &url].concat()).await;
+    let drop = [&["dead", "drop", "--all", "--note", "seen"][..], &url].concat();
+    let other = told(&house, &[&drop[..], &["--reason", "another"]].concat()).await;
+    assert_eq!(other["found"], 0);
+    let reason = listed["items"][0]["reason"].as_str().unwrap();
+    let dropped = told(&house, &[&drop[..], &["--reason", reason]].concat()).await;
     assert_eq!(dropped, json!({"found": 1, "done": 1, "content_gone": 0}));
+    let (_, audit) = daemon.get("/v1/audit").await;
+    assert_eq!(audit["items"][0]["details"]["note"], "seen");
     let (_, left) = daemon.get("/v1/deliveries?state=cancelled").await;
     assert_eq!(left["items"].as_array().unwrap().len(), 1);
     assert!(daemon.stop().await.success());
@@ -134,7 +149,9 @@ async fn the_api_describes_itself_and_names_every_request() {
     let house = House::new();
     let daemon = house.start().await;
     let (_, document) = daemon.get("/openapi.json").await;
-    for path in ["/v1/notifications/batch", "/v1/destinations/{name}/pause", "/v1/explain"] {
+    for path in
+        ["/v1/notifications/batch", "/v1/destinations/{name}/pause", "/v1/explain", "/v1/tokens"]
+    {
         assert!(document["paths"][path]["post"].is_object(), "{path}");
     }
     assert!(document["paths"].get("/v1/events").is_none(), "it never ends");

@@ -56,6 +56,26 @@ async fn a_host_that_is_killed_leaves_its_work_to_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_text_of_the_database_can_hold_is_a_wrong_request_and_no_failure() {
+    let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
+    let house = House::new();
+    let daemon = start(&house, &cluster).await;
+    for path in [
+        "/v1/notifications?type=%00",
+        "/v1/notifications?source=%00",
+        "/v1/notifications?label=a%00=b",
+        "/v1/deliveries?destination=%00",
+    ] {
+        let (status, problem) = daemon.get(path).await;
+        assert_eq!(status, 400, "{path}: {problem}");
+    }
+    let body = json!({"destination": "\0"}).to_string();
+    let (status, problem) = daemon.post("/v1/deliveries/redeliver", body).await;
+    assert_eq!((status, &problem["field"]), (400, &json!("destination")), "{problem}");
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_callers_are_told_and_then_it_goes_on() {
     let Some(cluster) = Cluster::start_or_skip(Settings::durable()) else { return };
     let receiver = Receiver::ok().await;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::auth::caller::Caller;
-use super::extract::Named;
+use super::extract::{Named, sought};
 use super::notifications::read;
 use super::problem::Problem;
 use super::{Api, deliveries, schema};
@@ -33,7 +33,7 @@ enum Action {
 /// Which deliveries: the body of a bulk action.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Chosen {
+pub(super) struct ChosenDeliveries {
     /// redeliver: dead by default, cancelled or pending; cancel: pending by default, or leased; drop: dead.
     #[serde(default)]
     state: Option<String>,
@@ -110,7 +110,7 @@ pub async fn put_away(
 /// Redelivers all that a query matches, up to 1000 a call.
 #[utoipa::path(
     post, path = "/v1/deliveries/redeliver", tag = "deliveries",
-    request_body = Option<Chosen>,
+    request_body = Option<ChosenDeliveries>,
     responses(
         (status = 200, body = schema::Acted),
         (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
@@ -127,7 +127,7 @@ pub async fn redeliver_many(
 /// Cancels all that a query matches, up to 1000 a call.
 #[utoipa::path(
     post, path = "/v1/deliveries/cancel", tag = "deliveries",
-    request_body = Option<Chosen>,
+    request_body = Option<ChosenDeliveries>,
     responses(
         (status = 200, body = schema::Acted),
         (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
@@ -144,7 +144,7 @@ pub async fn cancel_many(
 /// Puts all dead ones away that a query matches, up to 1000 a call.
 #[utoipa::path(
     post, path = "/v1/deliveries/drop", tag = "deliveries",
-    request_body = Option<Chosen>,
+    request_body = Option<ChosenDeliveries>,
     responses(
         (status = 200, body = schema::Acted),
         (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
@@ -221,7 +221,7 @@ impl Action {
     }
 
     /// Which ones, and at most how many.
-    fn filter(self, chosen: &Chosen) -> Result<DeliveryFilter, Problem> {
+    fn filter(self, chosen: &ChosenDeliveries) -> Result<DeliveryFilter, Problem> {
         use DeliveryState::{Cancelled, Dead, Leased, Pending};
         let (by_default, possible): (_, &[DeliveryState]) = match self {
             Self::Redeliver => (Dead, &[Dead, Cancelled, Pending]),
@@ -258,7 +258,7 @@ impl Action {
         let wrong = |_any| Problem::field("after", "must be the `next` of the call before");
         let page =
             Page { after: after.map_err(wrong)?, limit: u32::try_from(limit).unwrap_or(u32::MAX) };
-        let destination = chosen.destination.clone();
+        let destination = sought("destination", chosen.destination.clone())?;
         Ok(DeliveryFilter {
             state: Some(state),
             destination,
@@ -322,9 +322,9 @@ async fn named(
     Ok(found)
 }
 
-fn parse(body: &[u8]) -> Result<Chosen, Problem> {
+fn parse(body: &[u8]) -> Result<ChosenDeliveries, Problem> {
     if body.trim_ascii().is_empty() {
-        return Ok(Chosen::default());
+        return Ok(ChosenDeliveries::default());
     }
     serde_json::from_slice(body).map_err(|error| {
         let detail =
@@ -362,6 +362,7 @@ mod tests {
             (Action::Cancel, r#"{"dryrun":true}"#, "did you mean"),
             (Action::Drop, r#"{"ids":[1],"after":"7"}"#, "not beside `after`"),
             (Action::Drop, r#"{"note":"a\u0007"}"#, "without control characters"),
+            (Action::Drop, r#"{"destination":"\u0000"}"#, "control character U+0000"),
         ] {
             let error = filtered(action, body).unwrap_err();
             assert!(error.contains(expected), "{body}: {error}");

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::extract::{Named, Parameters};
+use super::extract::{Named, Parameters, sought};
 use super::problem::Problem;
 use super::scan::{Range, scan};
 use super::{Api, Paging, list as envelope, next_of, schema, view};
@@ -55,7 +55,7 @@ pub async fn list(
                 Problem::field("notification", "is not the UUID of a notification")
             })?),
         };
-    let destination = wanted.destination;
+    let destination = sought("destination", wanted.destination)?;
     let filter = DeliveryFilter { state, destination, notification, id: None, above: None, page };
     let (records, next) = found(&api, &filter).await?;
     let items = records.iter().map(|record| Value::Object(view::delivery(record)));

@@ -219,6 +219,11 @@ pub(super) fn shown(
             .any(|blocked| blocked.breaker.is_some() && Some(blocked.destination.as_str()) == name);
         if let Some(fields) = item.as_object_mut() {
             fields.extend(held(hold, open));
+            let breaker = fields.get_mut("breaker").and_then(Value::as_object_mut);
+            if let Some(breaker) = breaker.filter(|_| hold.is_some_and(|h| h.paused.is_some())) {
+                // A person's pause has no end that could be told.
+                breaker.retain(|name, _| !name.starts_with("held_"));
+            }
         }
     }
     items

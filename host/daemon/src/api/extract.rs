@@ -40,3 +40,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         path.map(|Path(name)| Self(name)).map_err(refused)
     }
 }
+
+/// A text to look for. No text that is kept holds a NUL, and PostgreSQL takes none.
+pub(super) fn sought(field: &str, text: Option<String>) -> Result<Option<String>, Problem> {
+    match text.as_deref().is_some_and(|text| text.contains('\0')) {
+        true => Err(Problem::field(field, "must not contain the control character U+0000")),
+        false => Ok(text),
+    }
+}

@@ -10,7 +10,7 @@ use postrider_queue::NotificationFilter;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::extract::Parameters;
+use super::extract::{Parameters, sought};
 use super::problem::Problem;
 use super::{Api, Paging, list as envelope, next_of, scan, schema, view};
 
@@ -77,9 +77,9 @@ fn filter(wanted: Wanted, now: Timestamp) -> Result<NotificationFilter, Problem>
         moment.map_err(|problem| Problem::field(field, &problem))
     };
     Ok(NotificationFilter {
-        kind: wanted.kind,
-        source: wanted.source,
-        labels: labels(wanted.label.as_deref())?,
+        kind: sought("type", wanted.kind)?,
+        source: sought("source", wanted.source)?,
+        labels: labels(sought("label", wanted.label)?.as_deref())?,
         since: moment("since", wanted.since)?,
         until: moment("until", wanted.until)?,
         state,

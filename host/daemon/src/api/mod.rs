@@ -58,12 +58,13 @@ use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use postrider_queue::{Access, Queue};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::dispatcher::Waker;
@@ -111,7 +112,29 @@ pub const MAX_PAGE: u32 = 1_000;
 
 /// The routes.
 pub fn router(api: Api) -> Router {
-    let described = openapi::described()
+    openapi::with_description(described())
+        .route("/v1/plugins/reload", get(plugins::show_reload))
+        .route("/v1/events", get(events::listen))
+        .route("/login", get(auth::routes::login_page).post(auth::routes::login))
+        .route("/logout", post(auth::routes::logout))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(scrape::metrics))
+        .route("/", get(page::index))
+        .route("/assets/{file}", get(page::asset))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        // For handlers that do not read bodies themselves, with an answer that says the limit.
+        .layer(DefaultBodyLimit::max(api.max_body))
+        .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
+        .layer(from_fn_with_state(api.settings.clone(), guard::no_pages))
+        .layer(from_fn_with_state(api.signals.clone(), requests::count))
+        .with_state(api)
+}
+
+/// What programs may count on: all of `/v1/` but the stream of events.
+fn described() -> OpenApiRouter<Api> {
+    openapi::described()
         .routes(routes!(find::list, notifications::create))
         .routes(routes!(batch::create))
         .routes(routes!(notifications::show))
@@ -145,29 +168,11 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(db::status))
         .routes(routes!(db::stats))
         .routes(routes!(db::prune))
-        .routes(routes!(health));
-    openapi::with_description(described)
-        .route("/v1/plugins/reload", get(plugins::show_reload))
-        .route("/v1/events", get(events::listen))
-        .route("/v1/tokens", get(auth::routes::tokens).post(auth::routes::create))
-        .route("/v1/tokens/{id}", delete(auth::routes::revoke))
-        .route("/v1/whoami", get(auth::routes::whoami))
-        .route("/v1/audit", get(auth::routes::audit))
-        .route("/login", get(auth::routes::login_page).post(auth::routes::login))
-        .route("/logout", post(auth::routes::logout))
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(scrape::metrics))
-        .route("/", get(page::index))
-        .route("/assets/{file}", get(page::asset))
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
-        // For handlers that do not read bodies themselves, with an answer that says the limit.
-        .layer(DefaultBodyLimit::max(api.max_body))
-        .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
-        .layer(from_fn_with_state(api.settings.clone(), guard::no_pages))
-        .layer(from_fn_with_state(api.signals.clone(), requests::count))
-        .with_state(api)
+        .routes(routes!(auth::routes::tokens, auth::routes::create))
+        .routes(routes!(auth::routes::revoke))
+        .routes(routes!(auth::routes::whoami))
+        .routes(routes!(auth::routes::audit))
+        .routes(routes!(health))
 }
 
 /// The health report of the 2015 notifier, with the queue's size.
@@ -227,5 +232,42 @@ impl Paging {
             })?),
         };
         Ok(postrider_queue::Page { after, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_the_api_is_described_but_the_stream_and_a_name_like_any_other() {
+        let (_, source) = include_str!("mod.rs").split_once("pub fn router").unwrap();
+        let (routed, _) = source.split_once("fn described").unwrap();
+        let hidden: Vec<&str> = routed
+            .split("route(\"/v1/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert_eq!(hidden, ["plugins/reload", "events"]);
+    }
+
+    #[test]
+    fn no_two_bodies_share_a_name_in_the_description() {
+        let document = serde_json::to_value(described().into_openapi()).unwrap();
+        for (path, field) in [
+            ("/v1/deliveries/redeliver", "dry_run"),
+            ("/v1/deliveries/drop", "ids"),
+            ("/v1/plugins/{name}/quarantine", "sha256"),
+            ("/v1/destinations/{name}/pause", "reason"),
+            ("/v1/tokens", "expires_after"),
+            ("/v1/db/prune", "finished"),
+        ] {
+            let body = &document["paths"][path]["post"]["requestBody"];
+            let schema = &body["content"]["application/json"]["schema"];
+            let named = schema.get("$ref").or_else(|| schema["oneOf"][0].get("$ref"));
+            let name = named.and_then(Value::as_str).and_then(|at| at.rsplit('/').next());
+            let fields = &document["components"]["schemas"][name.unwrap_or_default()]["properties"];
+            assert!(fields.get(field).is_some(), "{path}: {field} is not in {name:?}: {fields}");
+        }
     }
 }

@@ -26,6 +26,7 @@ use super::{Api, docs_page, schema};
         (name = "deliveries", description = "One notification to one destination."),
         (name = "destinations", description = "Named, configured uses of plugins."),
         (name = "plugins", description = "Notifier modules."),
+        (name = "access", description = "Who may call, and who changed what."),
         (name = "hosts", description = "Hosts on this queue, and the database itself."),
     )
 )]

@@ -27,7 +27,7 @@ const REASON: usize = 500;
 /// Which module, and why.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Chosen {
+pub struct ChosenModule {
     /// SHA-256, or the beginning of one. Without it quarantine takes the module in force, release all.
     #[serde(default)]
     sha256: Option<String>,
@@ -114,7 +114,7 @@ pub async fn reload(
 #[utoipa::path(
     post, path = "/v1/plugins/{name}/quarantine", tag = "plugins",
     params(("name" = String, Path, description = "Its name.")),
-    request_body = Option<Chosen>,
+    request_body = Option<ChosenModule>,
     responses(
         (status = 200, body = schema::PluginHistory),
         (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
@@ -146,7 +146,7 @@ pub async fn quarantine(
 #[utoipa::path(
     post, path = "/v1/plugins/{name}/rollback", tag = "plugins",
     params(("name" = String, Path, description = "Its name.")),
-    request_body = Option<Chosen>,
+    request_body = Option<ChosenModule>,
     responses(
         (status = 200, body = schema::PluginHistory),
         (status = 409, body = schema::Problem, content_type = "application/problem+json", description = "There is no version before it that worked."),
@@ -181,7 +181,7 @@ pub async fn rollback(
 #[utoipa::path(
     post, path = "/v1/plugins/{name}/release", tag = "plugins",
     params(("name" = String, Path, description = "Its name.")),
-    request_body = Option<Chosen>,
+    request_body = Option<ChosenModule>,
     responses(
         (status = 200, body = schema::PluginHistory),
         (status = 409, body = schema::Problem, content_type = "application/problem+json", description = "Nothing of it is quarantined."),
@@ -409,12 +409,12 @@ fn is_chosen(hash: &str, wanted: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| !wanted.is_empty() && hash.starts_with(&wanted.to_lowercase()))
 }
 
-async fn chosen(api: &Api, body: Body) -> Result<Chosen, Problem> {
+async fn chosen(api: &Api, body: Body) -> Result<ChosenModule, Problem> {
     let body = read(body, api.max_body).await?;
     if body.trim_ascii().is_empty() {
-        return Ok(Chosen::default());
+        return Ok(ChosenModule::default());
     }
-    let chosen: Chosen = serde_json::from_slice(&body).map_err(|error| {
+    let chosen: ChosenModule = serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("the body: {}", suggest::reword(&error.to_string()));
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;

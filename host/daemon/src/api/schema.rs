@@ -535,3 +535,67 @@ pub(super) struct Health {
 pub(super) struct HealthDetails {
     queue_size: u64,
 }
+
+/// A token, without its secret.
+#[derive(ToSchema)]
+pub(super) struct Token {
+    id: String,
+    name: String,
+    scopes: Vec<String>,
+    /// valid or expired.
+    state: String,
+    created: String,
+    #[schema(required)]
+    expires: Option<String>,
+    /// To the minute.
+    #[schema(required)]
+    last_used: Option<String>,
+}
+
+/// All tokens.
+#[derive(ToSchema)]
+pub(super) struct Tokens {
+    items: Vec<Token>,
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// A token that was made.
+#[derive(ToSchema)]
+pub(super) struct MadeToken {
+    id: String,
+    name: String,
+    scopes: Vec<String>,
+    /// The secret, this once.
+    token: String,
+}
+
+/// Who calls.
+#[derive(ToSchema)]
+pub(super) struct Whoami {
+    actor: String,
+    scopes: Vec<String>,
+    /// Whether by the cookie of a page.
+    session: bool,
+}
+
+/// A page of the audit.
+#[derive(ToSchema)]
+pub(super) struct AuditEntries {
+    items: Vec<AuditEntry>,
+    /// `after` of the next page; null at the end.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// Who changed what.
+#[derive(ToSchema)]
+pub(super) struct AuditEntry {
+    id: i64,
+    at: String,
+    actor: String,
+    action: String,
+    subject: String,
+    /// What the action has to say.
+    details: serde_json::Value,
+}

@@ -11,7 +11,7 @@ use super::show;
 #[derive(clap::Args)]
 pub(super) struct Which {
     /// Their numbers.
-    #[arg(value_name = "ID", conflicts_with_all = ["all", "state", "destination", "dry_run"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "state", "destination", "reason", "note", "dry_run"])]
     ids: Vec<i64>,
     /// All that the query matches.
     #[arg(long, required_unless_present = "ids")]
@@ -22,6 +22,12 @@ pub(super) struct Which {
     /// Only those of this destination.
     #[arg(long)]
     destination: Option<String>,
+    /// Only those whose last reason is this, to the letter.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Why it is done, for the audit.
+    #[arg(long)]
+    note: Option<String>,
     /// Counts them and does nothing.
     #[arg(long)]
     dry_run: bool,
@@ -54,7 +60,12 @@ fn progress(action: &str) -> ProgressBar {
 async fn by_query(client: &Client, action: &str, which: &Which) -> Result<Value> {
     let mut query = Map::new();
     query.insert("dry_run".to_owned(), which.dry_run.into());
-    for (name, value) in [("state", &which.state), ("destination", &which.destination)] {
+    for (name, value) in [
+        ("state", &which.state),
+        ("destination", &which.destination),
+        ("reason", &which.reason),
+        ("note", &which.note),
+    ] {
         query.extend(value.clone().map(|value| (name.to_owned(), value.into())));
     }
     let mut sums = [("found", 0), ("done", 0), ("gone", 0)];

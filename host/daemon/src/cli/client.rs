@@ -1,10 +1,15 @@
 //! Asks a running daemon.
 
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use reqwest::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,8 +30,16 @@ pub(super) struct Refusal {
 #[error("{0}")]
 pub(super) struct NoAnswer(String);
 
+/// What is asked for is not there, as the database itself says.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotThere(pub(super) String);
+
+/// An answer's fields as they came: deep content is not parsed, and no digit of a number is lost.
+pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
+
 impl Refusal {
-    fn of(status: reqwest::StatusCode, body: &Value) -> Self {
+    fn of(status: StatusCode, body: &Value) -> Self {
         let detail = body.get("detail").and_then(Value::as_str).map(str::to_owned);
         // What the probes answer.
         let listed = || {
@@ -87,6 +100,12 @@ impl Client {
         self.answer(self.http.get(url)).await
     }
 
+    /// Asks for one thing, and leaves its fields as they came.
+    pub(super) async fn get_fields(&self, path: &[&str]) -> Result<Fields> {
+        let (status, text) = self.text(self.http.get(self.at(path)?)).await?;
+        self.parsed(status, &text)
+    }
+
     /// Deletes what is at this path.
     pub(super) async fn delete(&self, path: &[&str]) -> Result<Value> {
         self.answer(self.http.delete(self.at(path)?)).await
@@ -108,16 +127,25 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let (status, text) = self.text(request).await?;
+        self.parsed(status, &text)
+    }
+
+    /// The text of a good answer.
+    async fn text(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String)> {
         let answer = self.with(request).send().await.map_err(|error| self.no_answer(error))?;
         let status = answer.status();
         let text = answer.text().await?;
-        let body: Value = serde_json::from_str(&text).with_context(|| {
-            format!("{} answered {status} without JSON; is it a postrider?", self.shown)
-        })?;
         if !status.is_success() {
-            return Err(Refusal::of(status, &body).into());
+            return Err(Refusal::of(status, &self.parsed(status, &text)?).into());
         }
-        Ok(body)
+        Ok((status, text))
+    }
+
+    fn parsed<T: DeserializeOwned>(&self, status: StatusCode, text: &str) -> Result<T> {
+        serde_json::from_str(text).with_context(|| {
+            format!("{} answered {status} without JSON; is it a postrider?", self.shown)
+        })
     }
 
     /// Opens what does not end by itself.
@@ -153,13 +181,24 @@ impl Client {
     }
 
     fn no_answer(&self, error: reqwest::Error) -> anyhow::Error {
-        match error.is_connect() {
-            true => NoAnswer(format!(
-                "no postrider answers at {}; start it, or say where it is with --url",
+        if !error.is_connect() {
+            return anyhow!(error);
+        }
+        let mut cause: &dyn Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let cause = cause.to_string();
+        match cause.contains("certificate") {
+            true => anyhow!(
+                "{} is not trusted: {cause}; SSL_CERT_FILE may name a file with its authority",
+                self.shown
+            ),
+            false => NoAnswer(format!(
+                "no postrider answers at {} ({cause}); start it, or say where it is with --url",
                 self.shown
             ))
             .into(),
-            false => anyhow!(error),
         }
     }
 }

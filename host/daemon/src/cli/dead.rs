@@ -9,6 +9,7 @@ use super::{PageFlags, To, act, show};
 pub(super) enum DeadCommand {
     /// Lists the newest.
     List {
+        /// Only those of this destination.
         #[arg(long)]
         destination: Option<String>,
         #[command(flatten)]

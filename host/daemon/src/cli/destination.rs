@@ -23,12 +23,14 @@ pub(super) enum DestinationCommand {
     },
     /// Shows one.
     Show {
+        /// Its name.
         name: String,
         #[command(flatten)]
         to: To,
     },
     /// Lets its deliveries wait, on every host, until it is resumed.
     Pause {
+        /// Its name.
         name: String,
         /// For those who find it paused.
         #[arg(long, default_value = "")]
@@ -38,12 +40,14 @@ pub(super) enum DestinationCommand {
     },
     /// Tries it again now: ends its pause, closes its breaker, and lifts the rest that it asked for.
     Resume {
+        /// Its name.
         name: String,
         #[command(flatten)]
         to: To,
     },
     /// Sends it a marked notification and shows what came of it. Exits with 1 when it was not delivered.
     Test {
+        /// Its name.
         name: String,
         /// Seconds to wait for the outcome.
         #[arg(long, default_value_t = 30)]
@@ -56,7 +60,10 @@ pub(super) enum DestinationCommand {
 pub(super) async fn run(command: DestinationCommand) -> Result<ExitCode> {
     match command {
         DestinationCommand::List { to } => {
-            let found = to.client()?.get(&["v1", "destinations"], &[]).await?;
+            let mut found = to.client()?.get(&["v1", "destinations"], &[]).await?;
+            if !to.json {
+                found = in_words(found);
+            }
             show::list(
                 &found,
                 to.json,
@@ -82,6 +89,24 @@ pub(super) async fn run(command: DestinationCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A pause as a table has room for it, and what is wrong only once.
+fn in_words(mut found: Value) -> Value {
+    let items = found.get_mut("items").and_then(Value::as_array_mut);
+    for item in items.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let paused = item.get("paused").filter(|paused| paused.is_object());
+        if let Some([since, reason]) = paused.map(|paused| {
+            ["since", "reason"].map(|name| paused.get(name).map(show::cell).unwrap_or_default())
+        }) {
+            let words = format!("since {since} {reason}").trim_end().to_owned();
+            item.insert("paused".to_owned(), words.into());
+        }
+        if item.get("problem") == item.get("reason") {
+            item.remove("problem");
+        }
+    }
+    found
+}
+
 async fn test(client: &Client, name: &str, wait: Duration, as_json: bool) -> Result<ExitCode> {
     let sent = client.post(&["v1", "destinations", name, "test"], String::new()).await?;
     let delivery = sent.get("delivery").map(show::cell).unwrap_or_default();
@@ -96,5 +121,23 @@ async fn test(client: &Client, name: &str, wait: Duration, as_json: bool) -> Res
             return Ok(code);
         }
         sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_told_in_words_and_a_problem_once() {
+        let paused = json!({"since": "2026-11-28T05:14:31Z", "reason": "moving"});
+        let told = in_words(json!({"items": [
+            {"name": "a", "paused": paused, "reason": null, "problem": "line 3"},
+            {"name": "b", "paused": null, "reason": "line 4", "problem": "line 4"},
+        ]}));
+        assert_eq!(told["items"][0]["paused"], "since 2026-11-28T05:14:31Z moving");
+        assert_eq!(told["items"][0]["problem"], "line 3");
+        assert_eq!(told["items"][1]["reason"], "line 4");
+        assert_eq!(told["items"][1].get("problem"), None);
     }
 }

@@ -5,7 +5,7 @@
 //! - `act`: redeliver and cancel.
 //! - `plugin`: notifier modules, most of it without a daemon.
 //! - `token`: tokens and the audit.
-//! - `dead`: dead letters; `destination`: destinations.
+//! - `notification`: notifications; `dead`: dead letters; `destination`: destinations.
 //! - `init`: settings to begin with; `health`: whether the daemon is well.
 //! - `send`: `send` and `explain`; `tail`: `tail`.
 //! - `show`: lists and single things, as tables or JSON.
@@ -17,6 +17,7 @@ mod dead;
 mod destination;
 mod health;
 mod init;
+mod notification;
 mod pg_dump;
 mod plugin;
 mod send;
@@ -27,6 +28,7 @@ mod token;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -34,7 +36,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::config::{Config, Flags};
 use crate::plugins::secrets::Sources;
 use crate::settings::{Origin, Settings};
-use client::{Client, NoAnswer, Refusal};
+use client::{Client, NoAnswer, NotThere, Refusal};
 
 /// Exit codes beside 0, 1 and clap's 2.
 const UNAVAILABLE: u8 = 3;
@@ -42,9 +44,14 @@ const NOT_THERE: u8 = 4;
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed or refused; 2 wrong usage; \
      3 no daemon answers, or it cannot serve now: try again; 4 there is no such thing.";
 
+/// Which compiler, too: modules that one version compiled are nothing to another.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!("{} (wasmtime {})", env!("CARGO_PKG_VERSION"), postrider_sandbox::wasmtime_version())
+});
+
 /// A notifier daemon with a durable queue and sandboxed WebAssembly notifiers.
 #[derive(Parser)]
-#[command(name = "postrider", version, about, after_help = EXIT_CODES)]
+#[command(name = "postrider", version, long_version = LONG_VERSION.as_str(), about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -67,7 +74,7 @@ enum Command {
     },
     /// Looks at notifications.
     #[command(subcommand)]
-    Notification(NotificationCommand),
+    Notification(notification::NotificationCommand),
     /// Looks at deliveries, redelivers and cancels them.
     #[command(subcommand)]
     Delivery(DeliveryCommand),
@@ -95,7 +102,10 @@ enum Command {
         to: To,
     },
     /// Prints completions for a shell.
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Which one.
+        shell: clap_complete::Shell,
+    },
     /// Looks at the hosts that work on the queue.
     #[command(subcommand)]
     Host(HostCommand),
@@ -139,6 +149,9 @@ struct To {
     /// The daemon's URL [default: `$POSTRIDER_URL`, else the configured listen address].
     #[arg(long)]
     url: Option<String>,
+    /// Settings file whose `listen` says where it is [default: `$POSTRIDER_CONFIG`].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// A file with the token to show [default: `$POSTRIDER_TOKEN`, else none].
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -148,31 +161,18 @@ struct To {
 }
 
 #[derive(Subcommand)]
-enum NotificationCommand {
-    /// Lists the newest.
-    List {
-        #[command(flatten)]
-        page: PageFlags,
-        #[command(flatten)]
-        to: To,
-    },
-    /// Shows one with its deliveries and every attempt.
-    Show {
-        id: String,
-        #[command(flatten)]
-        to: To,
-    },
-}
-
-#[derive(Subcommand)]
 enum DeliveryCommand {
     /// Lists the newest.
     List {
         /// pending, leased, delivered, dead or cancelled.
         #[arg(long)]
         state: Option<String>,
+        /// Only those of this destination.
         #[arg(long)]
         destination: Option<String>,
+        /// Only those of this notification.
+        #[arg(long, value_name = "ID")]
+        notification: Option<String>,
         #[command(flatten)]
         page: PageFlags,
         #[command(flatten)]
@@ -180,6 +180,7 @@ enum DeliveryCommand {
     },
     /// Shows one with every attempt.
     Show {
+        /// Its number.
         id: i64,
         #[command(flatten)]
         to: To,
@@ -236,6 +237,9 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<NoAnswer>().is_some() {
         return ExitCode::from(UNAVAILABLE);
     }
+    if error.downcast_ref::<NotThere>().is_some() {
+        return ExitCode::from(NOT_THERE);
+    }
     match error.downcast_ref::<Refusal>().map(|refusal| refusal.status) {
         Some(404) => ExitCode::from(NOT_THERE),
         Some(502..=504) => ExitCode::from(UNAVAILABLE),
@@ -251,22 +255,12 @@ async fn command(command: Command) -> Result<ExitCode> {
         Command::Send { notification, to } => {
             send::run(&to.client()?, notification, to.json).await?;
         }
-        Command::Notification(NotificationCommand::List { page, to }) => {
-            let found = to.client()?.get(&["v1", "notifications"], &page.query()).await?;
-            show::list(
-                &found,
-                to.json,
-                &["id", "type", "source", "subject", "time", "fan_out", "malformed"],
-            )?;
-        }
-        Command::Notification(NotificationCommand::Show { id, to }) => {
-            let found = to.client()?.get(&["v1", "notifications", &id], &[]).await?;
-            show::notification(&found, to.json)?;
-        }
-        Command::Delivery(DeliveryCommand::List { state, destination, page, to }) => {
+        Command::Notification(command) => notification::run(command).await?,
+        Command::Delivery(DeliveryCommand::List { state, destination, notification, page, to }) => {
             let mut query = page.query();
             query.extend(state.map(|s| ("state", s)));
             query.extend(destination.map(|d| ("destination", d)));
+            query.extend(notification.map(|n| ("notification", n)));
             let found = to.client()?.get(&["v1", "deliveries"], &query).await?;
             let columns = ["id", "type", "destination", "state", "attempts", "due", "reason"];
             show::list(&found, to.json, &columns)?;
@@ -330,7 +324,10 @@ impl To {
         let client = match self.url.clone().or_else(|| from_environment.map(|(_, url)| url.clone()))
         {
             Some(url) => Client::new(&url)?,
-            None => Client::new(&Config::load(&Flags::default(), &environment)?.url())?,
+            None => {
+                let flags = Flags { config: self.config.clone(), ..Flags::default() };
+                Client::new(&Config::load(&flags, &environment)?.url())?
+            }
         };
         Ok(client.with_token(client::token(self.token_file.as_deref(), &environment)?))
     }

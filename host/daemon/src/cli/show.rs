@@ -1,10 +1,28 @@
 //! Answers of the API as tables, or as the JSON that they are.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Result;
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::client::Fields;
+
+/// A terminal that says it is narrower, such as one without a size (0), is not asked: nothing would be readable.
+const NARROW: u16 = 40;
+/// A notification's field that is JSON of its producer's.
+const CONTENT: &str = "content";
+
+/// A field of an answer that is printed as JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    AsItCame(&'a RawValue),
+    Parsed(Value),
+}
 
 /// Prints a list: these columns of each item.
 pub(super) fn list(found: &Value, as_json: bool, columns: &[&str]) -> Result<()> {
@@ -58,17 +76,38 @@ pub(super) fn stats(found: &Value, as_json: bool) -> Result<()> {
     print(&text)
 }
 
-/// Prints a notification with its deliveries.
-pub(super) fn notification(found: &Value, as_json: bool) -> Result<()> {
+/// Prints a notification with its deliveries, and its content byte for byte.
+pub(super) fn notification(found: &Fields, as_json: bool) -> Result<()> {
+    print(&notification_text(found, as_json)?)
+}
+
+fn notification_text(found: &Fields, as_json: bool) -> Result<String> {
     if as_json {
-        return print(&format!("{found:#}\n"));
+        let mut all = BTreeMap::new();
+        for (name, raw) in found {
+            let field = match name.as_str() {
+                CONTENT => Field::AsItCame(raw),
+                _ => Field::Parsed(serde_json::from_str(raw.get())?),
+            };
+            all.insert(name, field);
+        }
+        return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
-    let mut text = fields(found, &["deliveries"]);
-    let deliveries = found.get("deliveries").and_then(Value::as_array);
+    let mut all = Map::new();
+    for (name, raw) in found {
+        let value = match name.as_str() {
+            CONTENT => Value::from(raw.get()),
+            _ => serde_json::from_str(raw.get())?,
+        };
+        all.insert(name.clone(), value);
+    }
+    let all = Value::Object(all);
+    let mut text = fields(&all, &["deliveries"]);
+    let deliveries = all.get("deliveries").and_then(Value::as_array);
     for delivery in deliveries.map(Vec::as_slice).unwrap_or_default() {
         text += &format!("\n{}", delivery_text(delivery));
     }
-    print(&text)
+    Ok(text)
 }
 
 /// Prints a delivery with every attempt.
@@ -92,11 +131,22 @@ fn delivery_text(delivery: &Value) -> String {
 
 fn fields(of: &Value, but: &[&str]) -> String {
     let all = of.as_object().into_iter().flatten();
-    let shown = all.filter(|(name, value)| {
-        let is_said = !cell(value).is_empty() && **value != Value::Bool(false);
-        is_said && !but.contains(&name.as_str())
-    });
-    shown.map(|(name, value)| format!("{name:<16} {}\n", cell(value))).collect()
+    let wanted = all.filter(|(name, _)| !but.contains(&name.as_str()));
+    wanted.map(|(name, value)| field(name, value)).collect()
+}
+
+/// A line, or one for each field within; nothing of what is empty or not so.
+fn field(name: &str, value: &Value) -> String {
+    match value {
+        Value::Object(inner) if !inner.is_empty() => {
+            inner.iter().map(|(key, value)| field(&format!("{name}.{key}"), value)).collect()
+        }
+        Value::Null | Value::Bool(false) | Value::Object(_) => String::new(),
+        value => {
+            let text = cell(value);
+            if text.is_empty() { text } else { format!("{name:<16} {text}\n") }
+        }
+    }
 }
 
 /// Colour is for terminals, and for those who want it there (<https://no-color.org>).
@@ -122,7 +172,10 @@ fn color(column: &str, text: &str) -> Option<Color> {
 fn table(items: &[Value], columns: &[&str]) -> String {
     let colored = is_colored();
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING);
+    if table.width().is_some_and(|width| width >= NARROW) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     table.set_header(columns.iter().map(|column| column.to_uppercase()));
     for item in items {
         table.add_row(columns.iter().map(|column| {
@@ -145,6 +198,10 @@ pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            items.join(", ")
+        }
         other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
             other.to_string()
         }
@@ -168,6 +225,28 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(cell(&json!("a\u{1b}[2Jb")), "a [2Jb");
+    }
+
+    #[test]
+    fn content_is_shown_byte_for_byte_however_deep() {
+        let deep = format!("{}1.50{}", "[".repeat(500), "]".repeat(500));
+        let answer = format!(
+            r#"{{"content":{deep},"type":"t","deliveries":[{{"id":7,"state":"dead","history":[]}}]}}"#
+        );
+        let found: Fields = serde_json::from_str(&answer).unwrap();
+        let text = notification_text(&found, false).unwrap();
+        assert!(text.contains(&deep) && text.contains("dead"), "{text}");
+        let text = notification_text(&found, true).unwrap();
+        assert!(text.contains(&deep) && text.contains("\"id\": 7"), "{text}");
+    }
+
+    #[test]
+    fn what_is_within_has_lines_of_its_own() {
+        let breaker = json!({"state": "open", "reason": null});
+        let one = json!({"allow": ["https://a", "https://b"], "breaker": breaker, "fallback": [],
+            "waiting": false});
+        let text = fields(&one, &[]);
+        assert_eq!(text, "allow            https://a, https://b\nbreaker.state    open\n");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use postrider_queue::{
 };
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, NotThere};
 use super::db::At;
 use super::show;
 use crate::api::auth::audit::Audit;
@@ -39,6 +39,7 @@ pub(super) enum TokenCommand {
     },
     /// Ends one, by its name or its id.
     Revoke {
+        /// Its name or its id.
         token: String,
         #[command(flatten)]
         at: At,
@@ -149,7 +150,7 @@ async fn revoke(at: &At, wanted: &str) -> Result<Value> {
 
 async fn revoke_in(store: &Store, wanted: &str) -> Result<Value> {
     let tokens = store.access.tokens().await?;
-    let Some(found) = find(&tokens, wanted) else { bail!("{}", unknown(wanted)) };
+    let Some(found) = find(&tokens, wanted) else { bail!(NotThere(unknown(wanted))) };
     store.access.revoke_token(&found.id).await?;
     let details = json!({"id": found.id});
     store.audit().record(&actor(), "token.revoke", &found.name, details).await?;

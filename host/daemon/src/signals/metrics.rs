@@ -280,12 +280,7 @@ impl Metrics {
     }
 
     pub(super) fn lease_lost(&self, destination: &str, found: Lost) {
-        let found = match found {
-            Lost::Sending => "sending",
-            Lost::Settling => "settling",
-            Lost::Expired => "expired",
-        };
-        self.leases_lost.with_label_values(&[destination, found]).inc();
+        self.leases_lost.with_label_values(&[destination, found.name()]).inc();
     }
 
     pub(super) fn buried(&self, deliveries: u64) {
@@ -303,6 +298,9 @@ impl Metrics {
         for (name, _) in new.destinations() {
             for settlement in ["delivered", "retry", "dead"] {
                 self.settlements.with_label_values(&[name, settlement]);
+            }
+            for found in [Lost::Sending, Lost::Settling, Lost::Expired] {
+                self.leases_lost.with_label_values(&[name, found.name()]);
             }
         }
     }

@@ -60,6 +60,17 @@ pub enum Lost {
     Expired,
 }
 
+impl Lost {
+    /// As a label has it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sending => "sending",
+            Self::Settling => "settling",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 impl Signals {
     /// Fails only where two metrics have one name.
     pub fn new() -> Result<Self, prometheus::Error> {

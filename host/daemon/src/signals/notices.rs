@@ -148,11 +148,15 @@ impl About {
 /// What lies in the plugins directory and is newly not in force.
 pub(super) fn rejected(old: &Registry, new: &Registry) -> Vec<Event> {
     let fresh = new.refusals().filter(|new| !old.refusals().any(|old| old == *new));
-    let event = |(name, problem): (&str, &str)| Event {
-        kind: Kind::PluginRejected,
-        subject: name.to_owned(),
-        message: problem.to_owned(),
-        detail: json!({"problem": problem}),
+    let event = |(name, problem): (&str, &str)| {
+        let named = problem.contains(&format!("\"{name}\""));
+        Event {
+            kind: Kind::PluginRejected,
+            subject: name.to_owned(),
+            // A problem of a file names its line, not the file.
+            message: if named { problem.to_owned() } else { format!("{name}: {problem}") },
+            detail: json!({"problem": problem}),
+        }
     };
     fresh.map(event).collect()
 }

@@ -154,6 +154,7 @@ async fn what_happens_is_counted() {
         r#"postrider_deaths_total{cause="rejected",destination="hook"} 1"#,
         r#"postrider_sandbox_memory_bytes_sum{destination="hook"} 3145728"#,
         r#"postrider_settlements_total{destination="mail",settlement="delivered"} 0"#,
+        r#"postrider_leases_lost_total{destination="mail",found="sending"} 0"#,
         r#"postrider_destinations{state="parked"} 1"#,
         r#"postrider_reloads_total{result="changed"} 1"#,
         "postrider_queue_up 1",

@@ -10,6 +10,7 @@ use postrider_core::{suggest, units};
 use postrider_queue::{AuditRecord, NewToken, TokenRecord};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::scope::Scopes;
@@ -18,7 +19,7 @@ use super::token::Token;
 use crate::api::extract::{Named, Parameters};
 use crate::api::notifications::read;
 use crate::api::problem::Problem;
-use crate::api::{Api, Paging, list, next_of};
+use crate::api::{Api, Paging, list, next_of, schema};
 use crate::listen::peer::Peer;
 
 /// Longest name of a token, in characters.
@@ -29,32 +30,52 @@ const LARGEST_LOGIN: usize = 4 << 10;
 const LOGIN_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
 
-/// The body of `POST /v1/tokens`.
-#[derive(Deserialize)]
+/// A token that is to be made.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(in crate::api) struct WantedToken {
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     name: String,
+    /// One or more of ingest, read and admin.
+    #[schema(min_items = 1)]
     scopes: Vec<String>,
+    /// How long it is valid, such as 90d; without it until it is revoked.
     #[serde(default)]
     expires_after: Option<String>,
 }
 
-/// `GET /v1/tokens`: all, without their secrets.
+/// Lists tokens, without their secrets.
+#[utoipa::path(
+    get, path = "/v1/tokens", tag = "access",
+    responses(
+        (status = 200, body = schema::Tokens),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn tokens(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let tokens = api.access.tokens().await?;
     Ok(Json(json!({"items": tokens.iter().map(token_value).collect::<Vec<_>>(), "next": null})))
 }
 
-/// `POST /v1/tokens`: makes one; the answer is the only place where its secret is.
+/// Makes a token. The answer is the only place where its secret is.
+#[utoipa::path(
+    post, path = "/v1/tokens", tag = "access",
+    request_body = WantedToken,
+    responses(
+        (status = 201, body = schema::MadeToken),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn create(
     State(api): State<Api>,
     caller: Caller,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let wanted: Wanted = serde_json::from_slice(&read(body, api.max_body).await?).map_err(|e| {
-        let detail = format!("the body: {}", suggest::reword(&e.to_string()));
-        Problem::new(StatusCode::BAD_REQUEST, detail)
-    })?;
+    let wanted: WantedToken =
+        serde_json::from_slice(&read(body, api.max_body).await?).map_err(|e| {
+            let detail = format!("the body: {}", suggest::reword(&e.to_string()));
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        })?;
     let (token, new) = make(&wanted.name, &wanted.scopes, wanted.expires_after.as_deref())
         .map_err(|(field, problem)| Problem::field(field, &problem))?;
     if !api.access.create_token(&new).await? {
@@ -67,7 +88,15 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// `DELETE /v1/tokens/{id}`: by its id or its name.
+/// Revokes a token.
+#[utoipa::path(
+    delete, path = "/v1/tokens/{id}", tag = "access",
+    params(("id" = String, Path, description = "Its id, or its name.")),
+    responses(
+        (status = 200, body = schema::Token),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn revoke(
     State(api): State<Api>,
     caller: Caller,
@@ -82,13 +111,31 @@ pub async fn revoke(
     Ok(Json(token_value(found)))
 }
 
-/// `GET /v1/whoami`: what the caller may do, so that a page offers nothing else.
+/// Says who calls, and what that caller may do.
+#[utoipa::path(
+    get, path = "/v1/whoami", tag = "access",
+    responses(
+        (status = 200, body = schema::Whoami),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn whoami(caller: Caller, headers: HeaderMap) -> Json<Value> {
     let session = session::cookie(&headers).is_some() && caller.actor.starts_with("token ");
     Json(json!({"actor": caller.actor, "scopes": caller.scopes.names(), "session": session}))
 }
 
-/// `GET /v1/audit`: the newest first.
+/// Lists who changed what, the newest first.
+#[utoipa::path(
+    get, path = "/v1/audit", tag = "access",
+    params(
+        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; by default 100."),
+        ("after" = Option<String>, Query, description = "The `next` of the page before."),
+    ),
+    responses(
+        (status = 200, body = schema::AuditEntries),
+        (status = "default", body = schema::Problem, content_type = "application/problem+json", description = "What is wrong.")
+    )
+)]
 pub async fn audit(
     State(api): State<Api>,
     Parameters(paging): Parameters<Paging>,
@@ -161,6 +208,9 @@ pub fn make(
     let scopes = Scopes::parse(scopes.iter().map(String::as_str)).map_err(|e| ("scopes", e))?;
     let expires_after = expires_after.map(units::parse_span).transpose();
     let expires_after = expires_after.map_err(|problem| ("expires_after", problem))?;
+    if expires_after.is_some_and(|span| span.is_zero()) {
+        return Err(("expires_after", "must be longer than 0, such as 90d".to_owned()));
+    }
     let token = Token::new(rand::random(), rand::random());
     let new = NewToken {
         id: token.id.clone(),

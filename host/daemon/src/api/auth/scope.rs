@@ -70,8 +70,12 @@ impl Scope {
         ALL.into_iter().find(|scope| scope.name() == text).ok_or_else(|| {
             let names = ALL.map(Self::name);
             let near = suggest::nearest(text, names);
-            let near = near.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
-            format!("\"{}\" is no scope{near} There are {}", text.escape_debug(), names.join(", "))
+            let near = near.map(|name| format!(" did you mean \"{name}\"?")).unwrap_or_default();
+            format!(
+                "\"{}\" is no scope;{near} known here: {}",
+                text.escape_debug(),
+                names.join(", ")
+            )
         })
     }
 }
@@ -182,6 +186,11 @@ mod tests {
     fn a_name_that_is_no_scope_is_refused() {
         let error = Scopes::parse(["raed"]).unwrap_err();
         assert!(error.contains("\"raed\" is no scope; did you mean \"read\"?"), "{error}");
+        let error = Scopes::parse(["bogus"]).unwrap_err();
+        assert!(
+            error.ends_with("\"bogus\" is no scope; known here: ingest, read, admin"),
+            "{error}"
+        );
         assert!(Scopes::parse([]).unwrap_err().contains("is empty"));
     }
 }

@@ -67,7 +67,7 @@ pub async fn create(
         );
     }
     let drafts = webhook.alerts.iter().map(|alert| draft(alert, &webhook.group)).collect();
-    Ok(many(&take(&api, &headers, drafts, |place| format!("alerts.{place}.")).await?))
+    Ok(many(&take(&api, &headers, drafts, |place| format!("alerts[{place}].")).await?))
 }
 
 fn draft(alert: &Map<String, Value>, group: &Map<String, Value>) -> Draft {

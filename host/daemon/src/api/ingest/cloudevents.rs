@@ -66,7 +66,7 @@ pub async fn create(
             one(&take(&api, &headers, vec![draft], |_| String::new()).await?)
         }
         BATCHED => {
-            let name = |place: usize| format!("{place}.");
+            let name = |place: usize| format!("[{place}].");
             let events = parse::<Vec<Event>>(&body)?.into_iter().enumerate();
             let drafts: Result<Vec<Draft>, Problem> = events
                 .map(|(place, given)| event(given).map_err(|error| error.at(&name(place))))

@@ -55,6 +55,7 @@ pub(super) enum PluginCommand {
     },
     /// Shows one with the versions of it that are remembered.
     Show {
+        /// Its name.
         name: String,
         #[command(flatten)]
         to: To,
@@ -78,6 +79,7 @@ pub(super) enum PluginCommand {
     },
     /// Puts the version before the one in force back, where it worked, and quarantines the one in force.
     Rollback {
+        /// Its name.
         name: String,
         /// Shown wherever the module is.
         #[arg(long)]

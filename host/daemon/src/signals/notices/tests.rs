@@ -151,5 +151,6 @@ async fn a_bad_file_is_told_once_however_many_hosts_have_it() {
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].notification.subject.as_deref(), Some("broken.toml"));
     assert_eq!(content(&told[0])["problem"], "line 1: unknown key");
+    assert_eq!(content(&told[0])["message"], "broken.toml: line 1: unknown key");
     desk.close().await;
 }
