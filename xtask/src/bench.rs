@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
+use crate::counts::{self, Count};
 use crate::examples::{self, EXAMPLES_VARIABLE};
 use crate::modules;
 use crate::test::{DAEMON_VARIABLE, MODULES_VARIABLE};
@@ -31,6 +32,8 @@ enum Part {
     Queue(QueueBench),
     /// The sandbox alone: what an instance costs, and the guarded client beside a bare one
     Sandbox,
+    /// Instructions of a delivery, beside those that are kept in the repository
+    Count(Count),
 }
 
 /// What the bench of the whole may be told.
@@ -86,6 +89,7 @@ pub(crate) fn run(workspace: &Workspace, bench: Bench) -> Result<()> {
         Some(Part::Api(options)) => api(workspace, &options),
         Some(Part::Queue(options)) => queue(workspace, options),
         Some(Part::Sandbox) => sandbox(workspace),
+        Some(Part::Count(options)) => counts::run(workspace, &options),
     }
 }
 

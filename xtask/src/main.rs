@@ -4,9 +4,11 @@
 //! - `modules`: the wasm target and the modules built for it.
 //! - `plugins_dir`: what a fresh plugins directory holds.
 //! - `examples`: the examples of notifiers, in every language.
+//! - `counts`: instructions of a delivery, beside those that are kept.
 //! - `serve`, `test`, `bench`, `fuzz_api`, `dist`, `deb`: one tool each.
 
 mod bench;
+mod counts;
 mod deb;
 mod dist;
 mod examples;
