@@ -1,21 +1,28 @@
 //! Many callers' notifications in one statement: those that come while one is written go into the next together.
 //!
 //! A commit waits for the disk, and each statement costs the server more than the rows in it. So the more callers, the
-//! fewer commits.
+//! fewer commits. Another statement is sent before the first has ended only where a crowd waits or the first takes long:
+//! then it is the way to the server that takes time, or a connection that hangs, and not the work there.
 //!
 //! *Invariant:* one caller cannot fail another: what fails together is tried again apart.
 
-use std::sync::Arc;
+use std::mem;
+use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{PATIENCE, PostgresQueue, fault};
 use crate::taking::Order;
 use crate::{Enqueue, QueueError, Taken, Taking};
 
-/// Statements under way at once: one is being gathered and sent while another waits for the disk.
+/// Most statements under way at once.
 const WRITERS: usize = 2;
+/// So many notifications that wait are a crowd.
+const CROWD: usize = 64;
+/// A statement that is under way for so long is waited for no more.
+const LONG: Duration = Duration::from_millis(20);
 /// Callers that may wait for a statement; beyond it they wait for room.
 const WAITING: usize = 1_024;
 /// A statement takes no more once it has so many notifications or so many bytes of content.
@@ -24,7 +31,7 @@ const BYTES: usize = 4 << 20;
 
 type Answer = Result<Vec<Taken>, QueueError>;
 
-/// The way to those who write. They end when the last of it is dropped.
+/// The way to the task that writes. It ends when the last of it is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Gatherer(mpsc::Sender<Pending>);
 
@@ -39,10 +46,7 @@ struct Pending {
 impl Gatherer {
     pub(super) fn start(queue: &PostgresQueue) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..WRITERS {
-            tokio::spawn(write_all(queue.clone(), receiver.clone()));
-        }
+        tokio::spawn(write_all(queue.clone(), receiver));
         Self(sender)
     }
 
@@ -60,34 +64,69 @@ impl Gatherer {
     }
 }
 
-async fn write_all(queue: PostgresQueue, pending: Arc<Mutex<mpsc::Receiver<Pending>>>) {
-    loop {
-        let round = {
-            let mut pending = pending.lock().await;
-            let Some(first) = pending.recv().await else { return };
-            gather(first, &mut pending)
-        };
-        write(&queue, round).await;
+/// What waits for a statement.
+#[derive(Debug, Default)]
+struct Round {
+    all: Vec<Pending>,
+    items: usize,
+    bytes: usize,
+}
+
+impl Round {
+    fn has_room(&self) -> bool {
+        self.items < ITEMS && self.bytes < BYTES
+    }
+
+    fn add(&mut self, one: Pending) {
+        self.items += one.batch.len();
+        self.bytes += one.batch.iter().map(|item| item.notification.content.len()).sum::<usize>();
+        self.all.push(one);
+    }
+
+    /// Whether it goes now, with so many statements under way; `late`: the last of them takes long.
+    fn is_due(&self, under_way: usize, late: bool) -> bool {
+        let waits = !self.all.is_empty();
+        match under_way {
+            0 => waits,
+            some if some < WRITERS => waits && (late || self.items >= CROWD || !self.has_room()),
+            _ => false,
+        }
     }
 }
 
-/// What waits, up to the size of a statement.
-fn gather(first: Pending, pending: &mut mpsc::Receiver<Pending>) -> Vec<Pending> {
-    let size = |one: &Pending| -> (usize, usize) {
-        (one.batch.len(), one.batch.iter().map(|item| item.notification.content.len()).sum())
-    };
-    let (mut items, mut bytes) = size(&first);
-    let mut round = vec![first];
-    while items < ITEMS && bytes < BYTES {
-        let Ok(next) = pending.try_recv() else { break };
-        let (more, larger) = size(&next);
-        (items, bytes) = (items + more, bytes + larger);
-        round.push(next);
+async fn write_all(queue: PostgresQueue, mut pending: mpsc::Receiver<Pending>) {
+    let mut under_way = JoinSet::new();
+    let mut late = Instant::now();
+    let mut round = Round::default();
+    loop {
+        if round.is_due(under_way.len(), Instant::now() >= late) {
+            let (queue, round) = (queue.clone(), mem::take(&mut round));
+            under_way.spawn(async move { write(&queue, round.all).await });
+            late = Instant::now() + LONG;
+        }
+        let waits = !round.all.is_empty() && under_way.len() < WRITERS;
+        tokio::select! {
+            biased;
+            // One that panicked has dropped its callers, who are told.
+            Some(_ended) = under_way.join_next() => {}
+            next = pending.recv(), if round.has_room() => {
+                let Some(next) = next else { break };
+                round.add(next);
+                while round.has_room() && let Ok(next) = pending.try_recv() {
+                    round.add(next);
+                }
+            }
+            () = sleep_until(late), if waits => {}
+        }
     }
-    round
+    write(&queue, round.all).await;
+    while under_way.join_next().await.is_some() {}
 }
 
 async fn write(queue: &PostgresQueue, round: Vec<Pending>) {
+    if round.is_empty() {
+        return;
+    }
     // Whoever gave up in the meantime is told of no commit, so nothing of it is stored.
     let round: Vec<Pending> = round.into_iter().filter(|one| !one.reply.is_closed()).collect();
     let all: Vec<Order<'_>> = round.iter().flat_map(orders).collect();
@@ -116,4 +155,34 @@ async fn write(queue: &PostgresQueue, round: Vec<Pending>) {
 
 fn orders(one: &Pending) -> impl Iterator<Item = Order<'_>> {
     one.batch.iter().map(|item| Order { item, taking: one.taking.as_ref() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(callers: usize, items: usize) -> Round {
+        Round {
+            all: (0..callers)
+                .map(|_| Pending { batch: Vec::new(), taking: None, reply: oneshot::channel().0 })
+                .collect(),
+            items,
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_second_statement_is_for_crowds_and_for_where_the_first_takes_long() {
+        let due = |callers, items, under_way, late| round(callers, items).is_due(under_way, late);
+        assert!(due(1, 1, 0, false));
+        assert!(due(1, 0, 0, false), "a caller who brought nothing is answered, too");
+        assert!(!due(0, 0, 0, true));
+        assert!(!due(5, 5, 1, false));
+        assert!(due(5, 5, 1, true));
+        assert!(due(CROWD, CROWD, 1, false));
+        assert!(!due(0, 0, 1, true));
+        assert!(!due(CROWD, ITEMS, WRITERS, true));
+        let full = Round { bytes: BYTES, ..round(1, 1) };
+        assert!(full.is_due(1, false) && !full.is_due(WRITERS, true));
+    }
 }
