@@ -171,11 +171,11 @@ async fn what_one_host_rolled_back_no_other_host_takes() {
     let good = prove(&first, &receiver).await;
     let second = start(&houses[1]).await;
     let bad = replace(&houses[1], &second, &trapping_module()).await;
-    // Whichever of them claims it: what the second one cannot do is done.
+    // What a host stores it takes itself while it has slots; what the second one cannot do is done.
     let quarantined = async {
         let mut sent = 1;
         while item(&first.get("/v1/plugins").await.1, "quarantined").is_none() {
-            send(&first, 5).await;
+            send(&second, 5).await;
             sent += 5;
             receiver.until(sent, PATIENCE).await;
         }
