@@ -25,14 +25,19 @@ async fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     timeout(PATIENCE, looking).await.expect("it comes")
 }
 
-/// The child of the daemon that compiles.
+/// The child of the daemon that compiles, once it runs a program of its own: a child that was only started still shows
+/// its parent's arguments and environment.
 async fn compiler(daemon: &Daemon) -> u32 {
     let tasks = format!("/proc/{}/task", daemon.pid());
+    let arguments = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let of_parent = arguments(daemon.pid());
     until(|| {
         let tasks = std::fs::read_dir(&tasks).unwrap().filter_map(Result::ok);
         let children =
             tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        children.collect::<String>().split_whitespace().next().and_then(|pid| pid.parse().ok())
+        let child: u32 = children.collect::<String>().split_whitespace().next()?.parse().ok()?;
+        let of_child = arguments(child);
+        (!of_child.is_empty() && of_child != of_parent).then_some(child)
     })
     .await
 }
