@@ -19,8 +19,7 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, registry};
 
 use super::project::Project;
 use crate::api::notifications::read_draft;
@@ -236,7 +235,8 @@ impl Words {
         let words = Arc::new(Self::default());
         let filter = EnvFilter::new("off,plugin=trace,postrider_sandbox=warn");
         let ear = Ear(words.clone()).with_filter(filter);
-        if let Err(error) = tracing_subscriber::registry().with(ear).try_init() {
+        // Not `try_init`, which would also pass on every line that wasmtime writes at level trace.
+        if let Err(error) = tracing::subscriber::set_global_default(registry().with(ear)) {
             words.push(format!("warn the module's log cannot be heard: {error}"));
         }
         words
