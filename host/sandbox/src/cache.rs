@@ -7,8 +7,9 @@
 use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -23,15 +24,14 @@ const MAX_BYTES: u64 = 2 << 30;
 const EXTENSION: &str = "cwasm";
 /// Of a note that compiling a source exceeded a limit.
 const REFUSAL: &str = "refused";
-/// Of a note which digest a file that looks like that has.
-const LOOK: &str = "look";
-/// Of so many bytes of a file so many are looked at.
-const GLANCE: usize = 16 << 10;
-const LOOKED_AT: usize = 64;
+/// Of a note which digest a file of this checksum has.
+const KNOWN: &str = "known";
 /// How long a note of a refusal counts: a busy day must not decide for ever.
 const REFUSAL_AGE: Duration = Duration::from_secs(86_400);
 /// Bytes of an entry that are read at once.
-const PIECE: usize = 256 << 10;
+const PIECE: u64 = 256 << 10;
+/// Bytes whose checksum takes longer than it takes to start a thread.
+const WORTH_A_THREAD: u64 = 2 << 20;
 /// Longest such note that is read, in bytes.
 const MAX_REFUSAL: u64 = 1_000;
 
@@ -74,18 +74,23 @@ impl Cache {
         None
     }
 
-    /// The digest of the file that looked like this one: a good guess, no proof.
-    pub(crate) fn likely(&self, file: &[u8]) -> Option<String> {
-        let hash = fs::read_to_string(self.directory.join(glance(file))).ok()?;
+    /// The digest of the file that had this checksum, which is had ten times as fast. No proof: who wants to can make a
+    /// file with the checksum of another.
+    pub(crate) fn known(&self, sum: &str) -> Option<String> {
+        let hash = fs::read_to_string(self.known_at(sum)).ok()?;
         (hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hash)
     }
 
-    /// Notes what a file that looks like this is by its digest.
-    pub(crate) fn note(&self, file: &[u8], hash: &str) {
-        let path = self.directory.join(glance(file));
+    /// Notes the digest of a file of this checksum.
+    pub(crate) fn note(&self, sum: &str, hash: &str) {
+        let path = self.known_at(sum);
         if let Err(error) = self.write(&path, hash.as_bytes()) {
             tracing::debug!(file.path = %path.display(), "a plugin's digest could not be noted: {error}");
         }
+    }
+
+    fn known_at(&self, sum: &str) -> PathBuf {
+        self.directory.join(format!("{sum}.{KNOWN}"))
     }
 
     /// Keeps compiled code and loads it from where it lies, so that its pages can be shared and given back.
@@ -95,7 +100,7 @@ impl Cache {
         source: &str,
         code: &[u8],
     ) -> Result<Component, String> {
-        let sum = checksum(code).map_err(|error| error.to_string())?;
+        let sum = checksum(Content::Memory(code)).map_err(|error| error.to_string())?;
         let name = format!("{}-{sum}.{EXTENSION}", self.key(source));
         let path = self.directory.join(&name);
         self.write(&path, code).map_err(|error| {
@@ -158,15 +163,6 @@ impl Cache {
     }
 }
 
-/// The name of the note on files that look like this one: by their length and a few bytes of every piece.
-fn glance(file: &[u8]) -> String {
-    let mut sum = FixedState::default().build_hasher();
-    for piece in file.chunks(GLANCE) {
-        sum.write(piece.get(..LOOKED_AT).unwrap_or(piece));
-    }
-    format!("{:x}-{:016x}.{LOOK}", file.len(), sum.finish())
-}
-
 /// Removes what was used longest ago until the rest has at most `most` bytes. `kept` stays in any case.
 fn prune(directory: &Path, kept: &Path, most: u64) {
     let Ok(entries) = fs::read_dir(directory) else { return };
@@ -197,7 +193,8 @@ fn load(engine: &Engine, path: &Path, rest: &str) -> Result<Component, String> {
     if !about.is_file() || about.mode() & 0o077 != 0 || Some(about.uid()) != owner {
         return Err("it is not a file of its owner alone".to_owned());
     }
-    let sum = File::open(path).and_then(checksum).map_err(|error| error.to_string())?;
+    let sum = File::open(path).and_then(|file| checksum(Content::File(&file, about.len())));
+    let sum = sum.map_err(|error| error.to_string())?;
     if rest != format!("{sum}.{EXTENSION}") {
         return Err("it is damaged".to_owned());
     }
@@ -205,20 +202,62 @@ fn load(engine: &Engine, path: &Path, rest: &str) -> Result<Component, String> {
     deserialize(engine, path).map_err(|error| format!("{error:#}"))
 }
 
-/// Length and checksum of all that can be read, a piece at a time: a buffer for the whole would cost more than the sum.
-fn checksum(mut from: impl io::Read) -> io::Result<String> {
-    let (mut sum, mut piece) = (FixedState::default().build_hasher(), Vec::with_capacity(PIECE));
-    let mut length = 0;
-    loop {
-        piece.clear();
-        // Always a whole piece: the sum is one of pieces.
-        let read = from.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
-        if read == 0 {
-            return Ok(format!("{length:x}-{:016x}", sum.finish()));
+/// Where bytes for a checksum are.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    Memory(&'a [u8]),
+    /// With its length.
+    File(&'a File, u64),
+}
+
+impl Content<'_> {
+    fn len(self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, length) => length,
         }
-        sum.write(&piece);
-        length += read;
     }
+
+    /// The checksum of a part. A file is read a piece at a time: a buffer for the whole would cost more than the sum.
+    fn sum(self, mut part: Range<u64>) -> io::Result<u64> {
+        let mut sum = FixedState::default().build_hasher();
+        let mut buffer = Vec::new();
+        while !part.is_empty() {
+            let piece = (part.end - part.start).min(PIECE);
+            let place = |at: u64| usize::try_from(at).map_err(io::Error::other);
+            let (from, size) = (place(part.start)?, place(piece)?);
+            match self {
+                Self::Memory(bytes) => {
+                    sum.write(bytes.get(from..from + size).ok_or(io::ErrorKind::UnexpectedEof)?);
+                }
+                Self::File(file, _) => {
+                    buffer.resize(size, 0);
+                    file.read_exact_at(&mut buffer, part.start)?;
+                    sum.write(&buffer);
+                }
+            }
+            part.start += piece;
+        }
+        Ok(sum.finish())
+    }
+}
+
+/// Length and checksum. Both halves at once where there is much: it stands between a module and its first delivery.
+pub(crate) fn checksum(content: Content<'_>) -> io::Result<String> {
+    let length = content.len();
+    let (first, second) = (0..length / 2, length / 2..length);
+    let (first, second) = match length < WORTH_A_THREAD {
+        true => (content.sum(first), content.sum(second)),
+        false => std::thread::scope(|scope| {
+            let second = scope.spawn(|| content.sum(second));
+            let gone = |_panic| Err(io::Error::other("the thread that sums it up panicked"));
+            (content.sum(first), second.join().unwrap_or_else(gone))
+        }),
+    };
+    let mut both = FixedState::default().build_hasher();
+    both.write_u64(first?);
+    both.write_u64(second?);
+    Ok(format!("{length:x}-{:016x}", both.finish()))
 }
 
 /// The one place where machine code comes from a file.
@@ -309,32 +348,37 @@ mod tests {
 
     #[test]
     fn a_checksum_is_of_every_byte_and_of_the_length() {
-        let content = vec![7; PIECE + 1];
-        let sum = checksum(content.as_slice()).unwrap();
-        assert_eq!(checksum(content.as_slice()).unwrap(), sum);
-        for at in [0, PIECE] {
-            let mut damaged = content.clone();
-            damaged[at] ^= 1;
-            assert_ne!(checksum(damaged.as_slice()).unwrap(), sum);
+        let sum = |content: &[u8]| checksum(Content::Memory(content)).unwrap();
+        for size in [PIECE + 1, WORTH_A_THREAD + 1] {
+            let content = vec![7; size.try_into().unwrap()];
+            let whole = sum(&content);
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&content).unwrap();
+            assert_eq!(checksum(Content::File(&file, size)).unwrap(), whole);
+            assert!(checksum(Content::File(&file, size + 1)).is_err(), "it was cut");
+            let last = content.len() - 1;
+            for at in [0, last / 2, last / 2 + 1, last] {
+                let mut damaged = content.clone();
+                damaged[at] ^= 1;
+                assert_ne!(sum(&damaged), whole);
+            }
+            assert_ne!(sum(&content[1..]), whole);
         }
-        assert_ne!(checksum(&content[1..]).unwrap(), sum);
-        assert!(checksum(&[][..]).unwrap().starts_with("0-"));
+        assert!(sum(&[]).starts_with("0-"));
     }
 
     #[test]
-    fn the_likely_digest_is_that_of_the_last_file_that_looked_so() {
+    fn a_known_digest_is_that_of_the_last_file_with_this_checksum() {
         let directory = tempfile::tempdir().unwrap();
         let cache = cache(directory.path());
-        let (file, hash) = (vec![7; 3 * GLANCE], "ab".repeat(32));
-        assert_eq!(cache.likely(&file), None);
-        cache.note(&file, &hash);
-        assert_eq!(cache.likely(&file), Some(hash.clone()));
-        assert_eq!(cache.likely(&file[1..]), None, "another length");
-        let mut other = file.clone();
-        other[2 * GLANCE] ^= 1;
-        assert_eq!(cache.likely(&other), None, "another look");
-        cache.note(&file, "../../etc/passwd");
-        assert_eq!(cache.likely(&file), None, "no digest");
+        let sum_of = |content| checksum(Content::Memory(content)).unwrap();
+        let (sum, hash) = (sum_of(&[7; 9]), "ab".repeat(32));
+        assert_eq!(cache.known(&sum), None);
+        cache.note(&sum, &hash);
+        assert_eq!(cache.known(&sum), Some(hash.clone()));
+        assert_eq!(cache.known(&sum_of(&[7; 8])), None, "another file");
+        cache.note(&sum, "../../etc/passwd");
+        assert_eq!(cache.known(&sum), None, "no digest");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use wasmtime::component::{Component, Linker};
 
 use crate::binding::Binding;
 use crate::bindings::NotifierPre;
-use crate::cache::{Cache, hex};
+use crate::cache::{Cache, Content, checksum, hex};
 use crate::call::{Call, Ended, Usage};
 use crate::client::Client;
 use crate::compile::{Compiler, CompilerConfig};
@@ -215,33 +215,46 @@ impl Inner {
         kept.await?.map_err(|detail| LoadProblem::Host { detail })
     }
 
-    /// The file's digest, and its code where the cache has it. What the cache believes the file to be is loaded while
-    /// it is hashed, because the one takes as long as the other.
+    /// The file's digest, and its code where the cache has it. For a file that is known by its checksum the digest is
+    /// the noted one, and it is checked afterwards: SHA-256 takes as long as all the rest.
     async fn find(
         self: Arc<Self>,
         file: Bytes,
     ) -> Result<(String, Option<Component>), LoadProblem> {
         let (inner, source) = (self.clone(), file.clone());
-        let likely = blocking(move || {
-            let likely = inner.cache.likely(&source)?;
-            let component = inner.cache.find(&inner.engine, &likely);
-            Some((likely, component))
+        let known = blocking(move || {
+            let sum = checksum(Content::Memory(&source)).ok()?;
+            let hash = inner.cache.known(&sum)?;
+            let component = inner.cache.find(&inner.engine, &hash)?;
+            Some((sum, hash, component))
         });
-        let source = file.clone();
-        let hash = blocking(move || hex(&Sha256::digest(&source)));
-        let (likely, hash) = tokio::join!(likely, hash);
-        let (likely, hash) = (likely?, hash?);
-        if let Some((likely, component)) = likely
-            && likely == hash
-        {
-            return Ok((hash, component));
+        if let Some((sum, hash, component)) = known.await? {
+            let noted = hash.clone();
+            drop(tokio::task::spawn_blocking(move || self.check(&file, &sum, &noted)));
+            return Ok((hash, Some(component)));
         }
         blocking(move || {
-            self.cache.note(&file, &hash);
+            let hash = hex(&Sha256::digest(&file));
+            if let Ok(sum) = checksum(Content::Memory(&file)) {
+                self.cache.note(&sum, &hash);
+            }
             let component = self.cache.find(&self.engine, &hash);
             (hash, component)
         })
         .await
+    }
+
+    /// Corrects the note on a file that was taken for another. What runs until it is loaded again is that other module,
+    /// under its own digest.
+    fn check(&self, file: &[u8], sum: &str, noted: &str) {
+        let hash = hex(&Sha256::digest(file));
+        if hash != noted {
+            tracing::warn!(
+                plugin.hash = %hash,
+                "a file has the checksum of module {noted} and was taken for that; reload it"
+            );
+            self.cache.note(sum, &hash);
+        }
     }
 
     pub(crate) fn call(
