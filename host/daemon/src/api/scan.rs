@@ -14,14 +14,15 @@ use tokio::time::Instant;
 const WINDOW: i64 = 1_024;
 /// Fewest rows of one look.
 const NARROWEST: i64 = 256;
-/// Most rows of one look: what lies behind quick rows may be slow ones.
-const WIDEST: i64 = 1 << 16;
+/// Most rows of one look: behind rows without content, thirty to a page, may lie such with a KiB, three to a page.
+const WIDEST: i64 = 1 << 13;
 /// A look as quick as this makes the next one go through twice as many rows.
-const QUICK: Duration = Duration::from_millis(3);
+const QUICK: Duration = Duration::from_millis(2);
 /// One as slow as this, through half as many.
-const SLOW: Duration = Duration::from_millis(8);
-/// A list is cut when it took this long.
-const ENOUGH: Duration = Duration::from_millis(16);
+const SLOW: Duration = Duration::from_millis(5);
+/// A list is cut when it took this long. It may take as long again on a machine that is busy or half as fast, and stays
+/// below 50 ms.
+const ENOUGH: Duration = Duration::from_millis(10);
 /// Where a moment lies is looked for until no more rows than these are left: going through them costs as much as looking
 /// on.
 const NEAR: i64 = WINDOW;
@@ -128,7 +129,7 @@ mod tests {
         loop {
             let range = Range { below, above: 0, began: Instant::now() };
             let fetch = async |page, above| {
-                tokio::time::advance(Duration::from_millis(7)).await;
+                tokio::time::advance(Duration::from_millis(4)).await;
                 Ok(tenths(page, above))
             };
             let (rows, next) = scan(range, 300, |row| *row, fetch).await.unwrap();
@@ -143,9 +144,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_that_finds_nothing_is_cut_in_time() {
         let range = Range { below: 10_000_000, above: 0, began: Instant::now() };
-        // Three looks of 7 ms are enough.
+        // Three looks of 4 ms are enough.
         let fetch = async |_: Page, _: i64| {
-            tokio::time::advance(Duration::from_millis(7)).await;
+            tokio::time::advance(Duration::from_millis(4)).await;
             Ok(Vec::<i64>::new())
         };
         let (rows, next) = scan(range, 10, |row| *row, fetch).await.unwrap();

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::figures::{Times, line, note};
 use crate::{Size, address};
 
-/// How often each list is asked for.
-const TIMES: usize = 40;
+/// How often each list is asked for: of 40 the 99th percentile would be the slowest, one breath of the machine.
+const TIMES: usize = 200;
 const GOAL: Duration = Duration::from_millis(50);
 const BATCH: usize = 1_000;
 
@@ -80,7 +80,12 @@ pub(crate) async fn run(daemon: &Daemon, size: Size) {
     paths.extend(["/v1/db/stats".to_owned(), "/healthz".to_owned(), "/metrics".to_owned()]);
     for path in paths {
         let times = times(&mut wire, &path).await;
-        let figure = format!("{:.1?}; median {:.1?}", times.p99(), times.middle());
+        let figure = format!(
+            "{:.1?}; slowest {:.1?}, median {:.1?}",
+            times.p99(),
+            times.part(1.0),
+            times.middle()
+        );
         line(&path, &figure, "p99 <= 50 ms", times.p99() <= GOAL);
     }
 }
