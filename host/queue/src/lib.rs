@@ -96,7 +96,8 @@ pub const MAX_BATCH: usize = 1_000;
 #[async_trait]
 pub trait Queue: Versions + Send + Sync + 'static {
     /// Stores notifications and fans them out, in one transaction. One answer for each, in order. An id that is
-    /// stored already counts like a key: the same call may be sent again when its answer was lost.
+    /// stored already counts like a key: the same call may be sent again when its answer was lost. Items that share an id
+    /// or a key with one before them in the batch come after the others.
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError>;
 
     /// Stores one notification like [`Queue::enqueue`]. If it is [immediate](Enqueue::is_immediate), the same transaction

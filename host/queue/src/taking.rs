@@ -1,6 +1,7 @@
 //! Deliveries that a host leases as it stores them, so that no claim has to find them: one write and one read less
 //! for each.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use postrider_core::settle::Standing;
@@ -75,4 +76,19 @@ impl<'a> Order<'a> {
             order_key: None,
         }
     }
+}
+
+/// Those of a batch without an answer that share no id and no key with one before them, and their places: what can be
+/// stored at once. The others wait for the next wave, and come after these.
+pub(crate) fn wave<'a, T>(batch: &[Order<'a>], answers: &[Option<T>]) -> Vec<(usize, Order<'a>)> {
+    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+    let open = batch.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
+    let first = open.map(|(place, (order, _))| (place, *order)).filter(|(_, order)| {
+        // Both, so that nothing overtakes what waits for the next wave under its other name.
+        let new_id = ids.insert(order.item.notification.id);
+        let key = order.item.idempotency_key.as_deref();
+        let new_key = key.is_none_or(|key| keys.insert(key));
+        new_id && new_key
+    });
+    first.collect()
 }

@@ -108,6 +108,18 @@ pub(crate) async fn a_key_that_was_not_stored_is_free_for_the_next_of_a_batch(st
     assert_eq!(known, [Enqueued::Existing { id: other_id, deliveries: 1 }]);
 }
 
+pub(crate) async fn what_shares_an_id_within_a_batch_comes_after_the_others(stage: &Stage) {
+    let known = keyed("k", "slack");
+    stage.queue.enqueue(vec![known.clone()]).await.unwrap();
+    let (again, other) = (item(&["slack"]), item(&["slack"]));
+    let under_known_key = Enqueue { idempotency_key: Some("k".into()), ..again.clone() };
+    let ids = [&other, &again].map(|item| item.notification.id);
+    stage.queue.enqueue(vec![under_known_key, again, other]).await.unwrap();
+    let newest = stage.queue.notifications(&Page { after: None, limit: 2 }).await.unwrap();
+    let newest: Vec<NotificationId> = newest.iter().rev().map(|n| n.notification.id).collect();
+    assert_eq!(newest, ids);
+}
+
 pub(crate) async fn concurrent_enqueues_of_one_key_store_one_notification(stage: &Stage) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {

@@ -51,6 +51,7 @@ macro_rules! conformance {
             the_same_key_with_another_notification_is_a_conflict
             an_idempotency_key_counts_within_one_batch
             a_key_that_was_not_stored_is_free_for_the_next_of_a_batch
+            what_shares_an_id_within_a_batch_comes_after_the_others
             concurrent_enqueues_of_one_key_store_one_notification
             an_id_that_exists_is_not_stored_again
             an_empty_batch_is_no_error

@@ -25,6 +25,7 @@ use postrider_core::{
 };
 use tokio::time::Instant;
 
+use crate::taking::{Order, wave};
 use crate::{
     Arrived, Backlog, Blocked, BreakerTurn, Claim, DeadGroup, DeliveryFilter, DeliveryRecord,
     Depth, Enqueue, Enqueued, Hold, HostBeat, HostRecord, KeptDestination, Lease, Look, MAX_BATCH,
@@ -232,9 +233,18 @@ impl MemoryQueue {
 impl Queue for MemoryQueue {
     async fn enqueue(&self, batch: Vec<Enqueue>) -> Result<Vec<Enqueued>, QueueError> {
         let mut tables = self.open()?;
-        let answers = batch.into_iter().map(|item| tables.enqueue(item)).collect();
+        let orders: Vec<Order<'_>> = batch.iter().map(Order::plain).collect();
+        let mut answers: Vec<Option<Enqueued>> = orders.iter().map(|_| None).collect();
+        while answers.iter().any(Option::is_none) {
+            for (place, order) in wave(&orders, &answers) {
+                let answer = tables.enqueue(order.item.clone());
+                if let Some(slot) = answers.get_mut(place) {
+                    *slot = Some(answer);
+                }
+            }
+        }
         tables.promote();
-        Ok(answers)
+        Ok(answers.into_iter().flatten().collect())
     }
 
     async fn enqueue_taking(&self, item: Enqueue, taking: Taking) -> Result<Taken, QueueError> {

@@ -12,7 +12,7 @@ use super::moment::Moment;
 use super::order::Keys;
 use super::{Again, LONG_PATIENCE, PATIENCE, PostgresQueue, fault, rows, sql};
 use crate::digest::digest;
-use crate::taking::Order;
+use crate::taking::{Order, wave};
 use crate::{Enqueue, Enqueued, Lease, QueueError, Route, Taken, Target, outbox, target};
 
 /// What is stored under a key or an id.
@@ -209,20 +209,6 @@ pub(crate) async fn known_under(
     let row = known.fetch_optional(connection).await?;
     let known = row.as_ref().map(Known::read).transpose()?;
     Ok(known.map(|known| (known.id, known.digest)))
-}
-
-/// Those without an answer that share no id and no key with one before them.
-fn wave<'a>(batch: &[Order<'a>], answers: &[Option<Taken>]) -> Vec<(usize, Order<'a>)> {
-    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
-    let open = batch.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
-    let first = open.map(|(place, (order, _))| (place, *order)).filter(|(_, order)| {
-        // Both, so that nothing overtakes what waits for the next wave under its other name.
-        let new_id = ids.insert(order.item.notification.id);
-        let key = order.item.idempotency_key.as_deref();
-        let new_key = key.is_none_or(|key| keys.insert(key));
-        new_id && new_key
-    });
-    first.collect()
 }
 
 /// A notification that was stored, and a lease on one of its deliveries.

@@ -1,6 +1,6 @@
 //! Enqueue and fan-out.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use postrider_core::{Notification, NotificationId, TraceContext};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::order::Keys;
 use super::{json, rows, sql};
 use crate::digest::digest;
-use crate::taking::Order;
+use crate::taking::{Order, wave};
 use crate::{Enqueue, Enqueued, Lease, Route, Taken, Target, millis, outbox, target};
 
 /// A notification as [`sql::STORE`] takes it.
@@ -139,20 +139,6 @@ pub(super) async fn enqueue(
         }
     }
     Ok(answers.into_iter().flatten().collect())
-}
-
-/// Those without an answer that share no id and no key with one before them.
-fn wave<'a>(orders: &[Order<'a>], answers: &[Option<Taken>]) -> Vec<(usize, Order<'a>)> {
-    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
-    let open = orders.iter().zip(answers).enumerate().filter(|(_, (_, answer))| answer.is_none());
-    let first = open.map(|(place, (order, _))| (place, *order)).filter(|(_, order)| {
-        // Both, so that nothing overtakes what waits for the next wave under its other name.
-        let new_id = ids.insert(order.item.notification.id);
-        let key = order.item.idempotency_key.as_deref();
-        let new_key = key.is_none_or(|key| keys.insert(key));
-        new_id && new_key
-    });
-    first.collect()
 }
 
 fn stored_answer(item: &Enqueue) -> Enqueued {
