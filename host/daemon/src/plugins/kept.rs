@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::loading::sha256;
+
 /// A directory of modules named by their SHA-256.
 #[derive(Clone, Debug)]
 pub struct KeptModules(PathBuf);
@@ -30,8 +32,13 @@ impl KeptModules {
         std::fs::rename(&beside, &path)
     }
 
+    /// A module by its hash. What is damaged, or was never that module, is none.
     pub fn get(&self, hash: &str) -> io::Result<Bytes> {
-        std::fs::read(self.path(hash)).map(Bytes::from)
+        let module = std::fs::read(self.path(hash))?;
+        if sha256(&module) != hash {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is another module"));
+        }
+        Ok(module.into())
     }
 
     /// Drops every module that is not in `used`.
@@ -59,10 +66,20 @@ mod tests {
     fn what_is_used_is_kept_and_the_rest_goes() {
         let dir = tempfile::tempdir().unwrap();
         let kept = KeptModules::open(&dir.path().join("modules")).unwrap();
-        kept.keep("aa", b"one").unwrap();
-        kept.keep("bb", b"two").unwrap();
-        kept.retain(&["bb"]).unwrap();
-        assert!(kept.get("aa").is_err());
-        assert_eq!(kept.get("bb").unwrap(), "two");
+        let [one, two] = [b"one", b"two"].map(|module| sha256(module));
+        kept.keep(&one, b"one").unwrap();
+        kept.keep(&two, b"two").unwrap();
+        kept.retain(&[&two]).unwrap();
+        assert!(kept.get(&one).is_err());
+        assert_eq!(kept.get(&two).unwrap(), "two");
+    }
+
+    #[test]
+    fn what_is_not_the_module_of_its_name_is_not_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = KeptModules::open(dir.path()).unwrap();
+        let hash = sha256(b"one");
+        kept.keep(&hash, b"another").unwrap();
+        assert!(kept.get(&hash).is_err());
     }
 }

@@ -143,7 +143,7 @@ async fn load(sandbox: &Sandbox, name: &str, file: FileAt) -> Loaded {
     }
 }
 
-fn sha256(content: &[u8]) -> String {
+pub(super) fn sha256(content: &[u8]) -> String {
     use sha2::Digest as _;
     let digest: [u8; 32] = sha2::Sha256::digest(content).into();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
