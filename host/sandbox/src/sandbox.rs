@@ -251,7 +251,7 @@ impl Inner {
         if hash != noted {
             tracing::warn!(
                 plugin.hash = %hash,
-                "a file has the checksum of module {noted} and was taken for that; reload it"
+                "a file has the checksum of module {noted} and was taken for that; touch it"
             );
             self.cache.note(sum, &hash);
         }
