@@ -1,5 +1,5 @@
 //! Deliveries that a host leases as it stores them, so that no claim has to find them: one write and one read less
-//! for each.
+//! for each. And the order within a batch that every store keeps to.
 
 use std::collections::HashSet;
 use std::time::Duration;
