@@ -3,8 +3,11 @@
 //! A file's name holds the key (source, wasmtime and its settings) and the checksum of its content, so an entry that
 //! was damaged, cut or made by another engine is not loaded but compiled again. A checksum and no digest: nobody but
 //! the owner can write here, and 40 MB are hashed ten times as long as they are read.
+//!
+//! They are read once, and then whenever the file was changed in any way. While it was not, it is loaded at once, as
+//! any program is, and summed up again beside its first deliveries.
 
-use std::fs::{self, DirBuilder, File, FileTimes, Permissions};
+use std::fs::{self, DirBuilder, File, FileTimes, Metadata, Permissions};
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
@@ -26,6 +29,8 @@ const EXTENSION: &str = "cwasm";
 const REFUSAL: &str = "refused";
 /// Of a note which digest a file of this checksum has.
 const KNOWN: &str = "known";
+/// Of a note what an entry was like when its checksum was right. Its own time is that of the entry's last use.
+const CHECKED: &str = "checked";
 /// How long a note of a refusal counts: a busy day must not decide for ever.
 const REFUSAL_AGE: Duration = Duration::from_secs(86_400);
 /// Bytes of an entry that are read at once.
@@ -56,22 +61,42 @@ impl Cache {
 
     /// The component of a source, if it was compiled before by this engine and is undamaged.
     pub(crate) fn find(&self, engine: &Engine, source: &str) -> Option<Component> {
-        let prefix = format!("{}-", self.key(source));
-        let entries = fs::read_dir(&self.directory).ok()?.filter_map(Result::ok);
-        for path in entries.map(|entry| entry.path()) {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if !name.starts_with(&prefix) {
-                continue;
+        self.entries(source).into_iter().find_map(|(path, sum)| match load(engine, &path, &sum) {
+            Ok(component) => Some(component),
+            Err(why) => {
+                tracing::warn!(file.path = %path.display(), "a cached plugin is compiled again: {why}");
+                forget_entry(&path);
+                None
             }
-            match load(engine, &path, name.trim_start_matches(&prefix)) {
-                Ok(component) => return Some(component),
-                Err(why) => {
-                    tracing::warn!(file.path = name, "a cached plugin is compiled again: {why}");
-                    forget(&path);
-                }
+        })
+    }
+
+    /// Sums up what was loaded because nobody had changed it: a disk may have lost some of it by itself.
+    pub(crate) fn check(&self, source: &str) {
+        for (path, sum) in self.entries(source) {
+            if let Err(why) = verify(&path, &sum) {
+                tracing::error!(
+                    file.path = %path.display(),
+                    "a cached plugin that runs is not what was compiled: {why}; touch its module, and look after the disk"
+                );
+                forget_entry(&path);
             }
         }
-        None
+    }
+
+    /// The entries of a source, with the checksums that they are to have: one, but for chance.
+    fn entries(&self, source: &str) -> Vec<(PathBuf, String)> {
+        let prefix = format!("{}-", self.key(source));
+        let Ok(files) = fs::read_dir(&self.directory) else { return Vec::new() };
+        files
+            .filter_map(|file| {
+                let path = file.ok()?.path();
+                let name = path.file_name()?.to_str()?;
+                let sum = name.strip_prefix(&prefix)?.strip_suffix(&format!(".{EXTENSION}"))?;
+                let sum = sum.to_owned();
+                Some((path, sum))
+            })
+            .collect()
     }
 
     /// The digest of the file that had this checksum, which is had ten times as fast. No proof: who wants to can make a
@@ -84,7 +109,7 @@ impl Cache {
     /// Notes the digest of a file of this checksum.
     pub(crate) fn note(&self, sum: &str, hash: &str) {
         let path = self.known_at(sum);
-        if let Err(error) = self.write(&path, hash.as_bytes()) {
+        if let Err(error) = write(&path, hash.as_bytes()) {
             tracing::debug!(file.path = %path.display(), "a plugin's digest could not be noted: {error}");
         }
     }
@@ -101,16 +126,15 @@ impl Cache {
         code: &[u8],
     ) -> Result<Component, String> {
         let sum = checksum(Content::Memory(code)).map_err(|error| error.to_string())?;
-        let name = format!("{}-{sum}.{EXTENSION}", self.key(source));
-        let path = self.directory.join(&name);
-        self.write(&path, code).map_err(|error| {
+        let path = self.directory.join(format!("{}-{sum}.{EXTENSION}", self.key(source)));
+        write(&path, code).map_err(|error| {
             format!(
                 "the cache directory {} cannot be written ({error}); make room or make it writable",
                 self.directory.display()
             )
         })?;
         prune(&self.directory, &path, MAX_BYTES);
-        load(engine, &path, &format!("{sum}.{EXTENSION}"))
+        load(engine, &path, &sum)
     }
 
     fn key(&self, source: &str) -> String {
@@ -120,26 +144,10 @@ impl Cache {
         hex(&key.finalize())
     }
 
-    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
-        let temporary =
-            path.with_extension(format!("{}.tmp", uuid::Uuid::from_u128(rand::random()).simple()));
-        let written = (|| {
-            let mut file =
-                File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(code)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        })();
-        if written.is_err() {
-            forget(&temporary);
-        }
-        written
-    }
-
     /// Notes that compiling a source exceeded a limit, so that a restart does not try it again at once.
     pub(crate) fn refuse(&self, source: &str, limit: &str) {
         let path = self.refusal(source);
-        if let Err(error) = self.write(&path, limit.as_bytes()) {
+        if let Err(error) = write(&path, limit.as_bytes()) {
             tracing::warn!(file.path = %path.display(), "a refused plugin could not be noted: {error}");
         }
     }
@@ -163,14 +171,34 @@ impl Cache {
     }
 }
 
+/// Puts a file for the owner alone in its place, whole or not at all.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary =
+        path.with_extension(format!("{}.tmp", uuid::Uuid::from_u128(rand::random()).simple()));
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        forget(&temporary);
+    }
+    written
+}
+
 /// Removes what was used longest ago until the rest has at most `most` bytes. `kept` stays in any case.
 fn prune(directory: &Path, kept: &Path, most: u64) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
-            let about = entry.metadata().ok()?;
-            Some((about.modified().ok()?, about.len(), entry.path()))
+            let (about, path) = (entry.metadata().ok()?, entry.path());
+            let noted = path.extension().is_some_and(|is| is == EXTENSION).then(|| {
+                fs::metadata(path.with_extension(CHECKED)).and_then(|note| note.modified()).ok()
+            });
+            let used = noted.flatten().max(about.modified().ok())?;
+            Some((used, about.len(), path))
         })
         .collect();
     files.sort();
@@ -180,26 +208,50 @@ fn prune(directory: &Path, kept: &Path, most: u64) {
             return;
         }
         if path != kept {
-            forget(&path);
+            forget_entry(&path);
             total = total.saturating_sub(size);
         }
     }
 }
 
-/// Loads an entry after checking that it is whole and the owner's. `rest` of its name is its checksum.
-fn load(engine: &Engine, path: &Path, rest: &str) -> Result<Component, String> {
+/// Loads an entry after checking that it is the owner's and was whole when somebody last changed it.
+fn load(engine: &Engine, path: &Path, sum: &str) -> Result<Component, String> {
     let about = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     let owner = path.parent().and_then(|directory| fs::metadata(directory).ok()).map(|d| d.uid());
     if !about.is_file() || about.mode() & 0o077 != 0 || Some(about.uid()) != owner {
         return Err("it is not a file of its owner alone".to_owned());
     }
-    let sum = File::open(path).and_then(|file| checksum(Content::File(&file, about.len())));
-    let sum = sum.map_err(|error| error.to_string())?;
-    if rest != format!("{sum}.{EXTENSION}") {
-        return Err("it is damaged".to_owned());
+    let note = path.with_extension(CHECKED);
+    let now = identity(&about);
+    if fs::read_to_string(&note).is_ok_and(|then| then == now) {
+        touch(&note);
+    } else {
+        verify(path, sum)?;
+        if let Err(error) = write(&note, now.as_bytes()) {
+            tracing::debug!(file.path = %note.display(), "what was checked could not be noted: {error}");
+        }
     }
-    touch(path);
     deserialize(engine, path).map_err(|error| format!("{error:#}"))
+}
+
+/// Reads an entry through: whether it has the checksum that it is to have.
+fn verify(path: &Path, sum: &str) -> Result<(), String> {
+    let found = File::open(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        checksum(Content::File(&file, length))
+    });
+    match found {
+        Ok(found) if found == sum => Ok(()),
+        Ok(_) => Err("it is damaged".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What is another after any change of a file: its place, its length and, to the nanosecond, the time of the last change
+/// of its content, name or rights, which no program can set.
+fn identity(about: &Metadata) -> String {
+    let changed = (about.ctime(), about.ctime_nsec());
+    format!("{:x} {:x} {} {}.{:09}", about.dev(), about.ino(), about.len(), changed.0, changed.1)
 }
 
 /// Where bytes for a checksum are.
@@ -271,7 +323,7 @@ fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize_file(engine, path) }
 }
 
-/// Notes that an entry was used, for `prune`. A failure only makes it look older.
+/// Notes that an entry was used, for `prune`, by the time of its note. A failure only makes it look older.
 #[expect(
     clippy::disallowed_methods,
     reason = "the file system's clock, beside nothing of the queue's"
@@ -291,6 +343,15 @@ fn touch(path: &Path) {
 )]
 fn age(written: SystemTime) -> Duration {
     SystemTime::now().duration_since(written).unwrap_or_default()
+}
+
+/// Removes an entry and what is noted of it.
+fn forget_entry(path: &Path) {
+    let note = path.with_extension(CHECKED);
+    if note != path && note.exists() {
+        forget(&note);
+    }
+    forget(path);
 }
 
 fn forget(path: &Path) {
@@ -328,22 +389,36 @@ mod tests {
         Cache { directory: directory.to_owned(), flavour: [7; 32] }
     }
 
+    /// A file of ten bytes, last changed in this second of 1970.
+    fn put(directory: &Path, name: &str, second: u64) -> PathBuf {
+        let path = directory.join(name);
+        let file = File::create(&path).unwrap();
+        file.set_len(10).unwrap();
+        let used = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        file.set_times(FileTimes::new().set_modified(used)).unwrap();
+        path
+    }
+
     #[test]
     fn what_was_used_longest_ago_goes_first_and_the_newest_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let put = |name: &str, second: u64| {
-            let path = directory.path().join(name);
-            let file = File::create(&path).unwrap();
-            file.set_len(10).unwrap();
-            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            file.set_times(FileTimes::new().set_modified(used)).unwrap();
-            path
-        };
+        let put = |name, second| put(directory.path(), name, second);
         let (old, kept, new) = (put("old", 2), put("kept", 1), put("new", 3));
         prune(directory.path(), &kept, 20);
         assert_eq!([&old, &kept, &new].map(|path| path.exists()), [false, true, true]);
         prune(directory.path(), &kept, 0);
         assert_eq!([&kept, &new].map(|path| path.exists()), [true, false]);
+    }
+
+    #[test]
+    fn an_entry_was_used_when_its_note_was_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name, second| put(directory.path(), name, second);
+        let (used, idle) = (put("used.cwasm", 1), put("idle.cwasm", 2));
+        let note = put("used.checked", 0);
+        touch(&note);
+        prune(directory.path(), Path::new(""), 20);
+        assert_eq!([&used, &note, &idle].map(|path| path.exists()), [true, true, false]);
     }
 
     #[test]
@@ -379,6 +454,27 @@ mod tests {
         assert_eq!(cache.known(&sum_of(&[7; 8])), None, "another file");
         cache.note(&sum, "../../etc/passwd");
         assert_eq!(cache.known(&sum), None, "no digest");
+    }
+
+    #[test]
+    fn an_entry_is_read_through_again_after_any_change_and_gone_when_a_disk_lost_some() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = cache(directory.path());
+        let sum = checksum(Content::Memory(b"code")).unwrap();
+        let path = directory.path().join(format!("{}-{sum}.{EXTENSION}", cache.key("aa")));
+        write(&path, b"code").unwrap();
+        let at_first = identity(&fs::metadata(&path).unwrap());
+        assert_eq!(cache.entries("aa"), [(path.clone(), sum)]);
+        assert_eq!(cache.entries("bb"), []);
+        cache.check("aa");
+        assert_eq!(identity(&fs::metadata(&path).unwrap()), at_first);
+
+        write(&path, b"cold").unwrap();
+        write(&path.with_extension(CHECKED), at_first.as_bytes()).unwrap();
+        assert_ne!(identity(&fs::metadata(&path).unwrap()), at_first, "as long, and another file");
+        cache.check("aa");
+        assert_eq!(cache.entries("aa"), []);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "its note goes with it");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! - [`load`]: from a file's bytes to a type-checked plugin, with errors an operator can act on.
 //! - `component`: what a file is, what it imports and exports, and core modules made components.
 //! - `compile`, `compile_child`: machine code, made by a child process with limits.
-//! - `cache`: machine code, made once for each file and kept beside the database.
+//! - `cache`: machine code, made once for each file and kept beside the database; `afterwards`: what is checked again
+//!   beside the work.
 //! - `engine`: wasmtime's settings, the pool of instances, the ticker.
 //!
 //! Running: a plugin and a destination become a [`Notifier`], whose `send` is one attempt.
@@ -27,6 +28,7 @@
 //! - `secrets`, `placeholders`, `redact`, `signing`: values that no guest and no log sees.
 
 mod address;
+mod afterwards;
 mod binding;
 mod bindings;
 mod cache;

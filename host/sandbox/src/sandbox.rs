@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
+use crate::afterwards::Afterwards;
 use crate::binding::Binding;
 use crate::bindings::NotifierPre;
 use crate::cache::{Cache, Content, checksum, hex};
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) workers: Workers,
     linker: Linker<Context>,
     cache: Cache,
+    afterwards: Afterwards,
     compiler: Compiler,
     turns: Turns,
     slots: Arc<Semaphore>,
@@ -110,6 +112,8 @@ impl Sandbox {
             imports::linker(&engine).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
         let workers =
             Workers::new(config.threads).map_err(|error| SandboxError::Start(error.to_string()))?;
+        let afterwards =
+            Afterwards::start().map_err(|error| SandboxError::Start(error.to_string()))?;
         let slots = usize::try_from(instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             ticker,
@@ -120,6 +124,7 @@ impl Sandbox {
             workers,
             linker,
             cache,
+            afterwards,
             compiler: Compiler::new(config.compiler),
             slots: Arc::new(Semaphore::new(slots)),
             waiting: Arc::new(Semaphore::new(usize::try_from(waiting).unwrap_or_default())),
@@ -222,26 +227,33 @@ impl Inner {
         file: Bytes,
     ) -> Result<(String, Option<Component>), LoadProblem> {
         let (inner, source) = (self.clone(), file.clone());
-        let known = blocking(move || {
-            let sum = checksum(Content::Memory(&source)).ok()?;
-            let hash = inner.cache.known(&sum)?;
-            let component = inner.cache.find(&inner.engine, &hash)?;
-            Some((sum, hash, component))
-        });
-        if let Some((sum, hash, component)) = known.await? {
+        let (hash, component, noted_at) = blocking(move || inner.find_now(&source)).await?;
+        if let Some(sum) = noted_at {
             let noted = hash.clone();
-            drop(tokio::task::spawn_blocking(move || self.check(&file, &sum, &noted)));
-            return Ok((hash, Some(component)));
+            let inner = self.clone();
+            self.afterwards.look(move || {
+                inner.cache.check(&noted);
+                inner.check(&file, &sum, &noted);
+            });
         }
-        blocking(move || {
-            let hash = hex(&Sha256::digest(&file));
-            if let Ok(sum) = checksum(Content::Memory(&file)) {
-                self.cache.note(&sum, &hash);
-            }
-            let component = self.cache.find(&self.engine, &hash);
-            (hash, component)
-        })
-        .await
+        Ok((hash, component))
+    }
+
+    /// As `find`; and the checksum, where the digest is the one that was noted for it.
+    fn find_now(&self, file: &[u8]) -> (String, Option<Component>, Option<String>) {
+        let sum = checksum(Content::Memory(file)).ok();
+        let noted = sum.as_ref().and_then(|sum| self.cache.known(sum));
+        if let Some(hash) = noted
+            && let Some(component) = self.cache.find(&self.engine, &hash)
+        {
+            return (hash, Some(component), sum);
+        }
+        let hash = hex(&Sha256::digest(file));
+        if let Some(sum) = sum {
+            self.cache.note(&sum, &hash);
+        }
+        let component = self.cache.find(&self.engine, &hash);
+        (hash, component, None)
     }
 
     /// Corrects the note on a file that was taken for another. What runs until it is loaded again is that other module,

@@ -1,6 +1,7 @@
 //! From a file to a plugin, and why a file is none.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_sandbox::{LoadError, Secrets};
@@ -185,6 +186,29 @@ async fn files_that_look_alike_are_told_apart() {
     let again = sandbox.load("parts", padded(1)).await.unwrap();
     assert_eq!(again.hash(), one.hash());
     assert!(again.from_cache());
+}
+
+#[tokio::test]
+async fn a_file_taken_for_another_by_its_checksum_is_known_rightly_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = sandbox_in(directory.path(), 4);
+    let file = Bytes::from(bytes("parts"));
+    let right = sandbox.load("parts", file.clone()).await.unwrap().hash().to_owned();
+    let paths = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let notes = paths.filter(|path| path.extension().is_some_and(|is| is == "known"));
+    let [note] = notes.collect::<Vec<_>>().try_into().unwrap();
+    let other = sandbox.load("fixture", bytes("fixture").into()).await.unwrap().hash().to_owned();
+    std::fs::write(&note, &other).unwrap();
+
+    let wrong = sandbox.load("parts", file.clone()).await.unwrap();
+    assert_eq!(wrong.hash(), other, "what runs is named truly");
+    let corrected = async {
+        while std::fs::read_to_string(&note).unwrap() != right {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), corrected).await.expect("it is corrected");
+    assert_eq!(sandbox.load("parts", file).await.unwrap().hash(), right);
 }
 
 /// Puts another file in the place of one, which may still be mapped.
