@@ -2,7 +2,8 @@
 //!
 //! Told, never asked: telling takes a short lock, and nothing at all while nobody listens. What is told within a moment
 //! goes out together as one frame, made once for all who listen; of too much at once the rest is only counted. Who
-//! reads more slowly than frames come finds the oldest gone, and is told how many.
+//! reads more slowly than frames come finds the oldest gone, and is told how many. Listeners stand in ranks that hear a
+//! frame one after the other: hundreds who write at once would hold everybody's requests up.
 //!
 //! *Invariant:* nobody waits for a listener.
 
@@ -17,7 +18,7 @@ use postrider_core::{HostId, Notification};
 use postrider_queue::{Lease, Settle};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// What is told within it goes out together.
@@ -28,6 +29,10 @@ const FRAME: usize = 200;
 const FEW: usize = 20;
 /// Frames that a listener may be behind: some three seconds of the busiest.
 const FRAMES: usize = 64;
+/// Ranks that listeners stand in. The last hears a frame seven eighths of a moment after the first.
+const RANKS: usize = 8;
+/// From one rank to the next.
+const STEP: Duration = Duration::from_micros(6_250);
 /// Most listeners of one host.
 pub const LISTENERS: usize = 512;
 
@@ -38,7 +43,7 @@ pub struct Feed(Arc<Inner>);
 struct Inner {
     host: HostId,
     now: fn() -> Timestamp,
-    frames: broadcast::Sender<Arc<Frame>>,
+    ranks: [broadcast::Sender<Arc<Frame>>; RANKS],
     listeners: AtomicUsize,
     /// Those of the listeners that hear everything, or choose from it.
     eager: AtomicUsize,
@@ -92,7 +97,7 @@ impl Feed {
         Self(Arc::new(Inner {
             host,
             now,
-            frames: broadcast::channel(FRAMES).0,
+            ranks: std::array::from_fn(|_| broadcast::channel(FRAMES).0),
             listeners: AtomicUsize::new(0),
             eager: AtomicUsize::new(0),
             wanted: AtomicUsize::new(0),
@@ -142,7 +147,8 @@ impl Feed {
     pub fn listen(&self, eager: bool) -> Option<Listener> {
         let taken = self.0.listeners.fetch_add(1, Ordering::Relaxed);
         self.0.eager.fetch_add(usize::from(eager), Ordering::Relaxed);
-        let listener = Listener { feed: self.clone(), eager, frames: self.0.frames.subscribe() };
+        let shortest = self.0.ranks.iter().min_by_key(|rank| rank.receiver_count())?;
+        let listener = Listener { feed: self.clone(), eager, frames: shortest.subscribe() };
         (taken < LISTENERS).then_some(listener)
     }
 
@@ -158,16 +164,35 @@ impl Feed {
 
     /// Sends frames out until `stop`.
     pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.send_all() => {}
+        }
+    }
+
+    async fn send_all(&self) {
+        let mut took = Duration::ZERO;
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = async { self.0.told.notified().await; sleep(MOMENT).await } => {}
-            }
+            self.0.told.notified().await;
+            sleep(MOMENT.saturating_sub(took)).await;
             if let Some(frame) = self.frame() {
-                // Nobody may listen any more.
-                let _heard = self.0.frames.send(Arc::new(frame)).is_ok();
+                took = self.send(&Arc::new(frame)).await;
             }
         }
+    }
+
+    /// Sends a frame to one rank after the other. Answers how long that took.
+    async fn send(&self, frame: &Arc<Frame>) -> Duration {
+        let began = Instant::now();
+        let ranks = self.0.ranks.iter().filter(|rank| rank.receiver_count() > 0);
+        for (place, rank) in ranks.enumerate() {
+            if place > 0 {
+                sleep(STEP).await;
+            }
+            // Its listeners may be gone by now.
+            let _heard = rank.send(frame.clone()).is_ok();
+        }
+        began.elapsed()
     }
 
     fn frame(&self) -> Option<Frame> {
@@ -306,6 +331,28 @@ mod tests {
         }
         let behind = slow.frames.recv().await.unwrap_err();
         assert_eq!(behind, broadcast::error::RecvError::Lagged(FRAMES as u64));
+        stop.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ranks_hear_one_after_the_other_and_no_frame_is_later_for_it() {
+        let (feed, stop) = (feed(), CancellationToken::new());
+        let mut listeners: Vec<Listener> =
+            (0..2 * RANKS).map_while(|_| feed.listen(true)).collect();
+        tokio::spawn(feed.clone().run(stop.clone()));
+        let began = Instant::now();
+        for round in 1..=3 {
+            feed.tell(events(&feed, 1));
+            let mut heard = Vec::new();
+            for listener in &mut listeners {
+                assert_eq!(listener.frames.recv().await.unwrap().last, round);
+                heard.push(began.elapsed());
+            }
+            let (first, last) = (heard[0], heard[RANKS - 1]);
+            assert!(heard[RANKS..].iter().all(|at| *at == last), "two of each rank");
+            assert!(last - first >= MOMENT * 3 / 4 && last - first < MOMENT * 5 / 4);
+            assert!(last < MOMENT * (u32::try_from(round).unwrap() + 1) * 5 / 4, "{last:?}");
+        }
         stop.cancel();
     }
 
