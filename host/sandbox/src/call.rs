@@ -85,7 +85,7 @@ impl Call {
         worker: usize,
     ) -> Ended<Result<handler::Receipt, handler::Failure>> {
         let started = Instant::now();
-        let (time, pre) = (self.time, self.pre.clone());
+        let (time, pre, turns) = (self.time, self.pre.clone(), self.turns.clone());
         let mut live = match shelf.and_then(|shelf| shelf.take(worker)) {
             Some(mut live) => {
                 live.store.data_mut().renew();
@@ -99,6 +99,7 @@ impl Call {
         let notification = words.to_guest();
         let ended = in_time(time, send(&pre, &mut live, notification, trace, &mut stage)).await;
         let (ended, usage) = finish(ended, stage, time, started, &live.store);
+        turns.ended(live.store.data().slices, started + usage.elapsed);
         let ended = ended.and_then(|answer| answer.map_err(refused));
         if let (Ok(_), Some(shelf)) = (&ended, shelf) {
             shelf.put(worker, live);
