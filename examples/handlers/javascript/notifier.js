@@ -1,6 +1,6 @@
 // Posts each notification as a message to a chat room.
 import { log } from 'postrider:notifier/host@1.0.0';
-import { retry, verdict } from './postrider.js';
+import { post, utf8, verdict } from './postrider.js';
 
 const KEYS = ['url', 'channel', 'token'];
 let config;
@@ -34,32 +34,18 @@ export const handler = {
     return true;
   },
 
-  async send(n) {
+  send(n) {
     log('info', `posting ${n.id}, attempt ${n.attempt}`);
     const headers = { 'content-type': 'application/json', 'idempotency-key': n.id };
     if (config.token) headers.authorization = `Bearer ${config.token}`;
-    const body = JSON.stringify({ text: text(n), channel: config.channel });
-    let response;
-    try {
-      response = await fetch(config.url, { method: 'POST', headers, body });
-    } catch (error) {
-      throw retry(`no answer: ${error.message}`);
-    }
-    // Not `response.text()`: the engine ends at bytes that are no UTF-8.
-    const said = new TextDecoder().decode(await response.arrayBuffer());
-    return verdict(response.status, response.headers.get('retry-after'), said);
+    return verdict(post(config.url, headers, JSON.stringify({ text: text(n), channel: config.channel })));
   },
 };
 
 /** One message, such as `[critical] alert.firing db1: disk 91 % full`. */
 function text(n) {
   const severity = new Map(n.labels).get('severity');
-  let content;
-  try {
-    content = new TextDecoder('utf-8', { fatal: true }).decode(n.content);
-  } catch {
-    content = `${n.content.length} bytes of ${n.contentType}`;
-  }
+  const content = utf8(n.content) ?? `${n.content.length} bytes of ${n.contentType}`;
   return [
     severity ? `[${severity}] ` : '',
     n.kind,

@@ -1,4 +1,4 @@
-// The contract of wit/notifier.wit, as componentize-js shows it: what notifier.ts exports and what it may import.
+// The contract of wit/notifier.wit, as componentize-qjs shows it: what notifier.ts exports and what it may import.
 
 declare module 'postrider:notifier/handler@1.0.0' {
   export interface Part { index: number; count: number }
@@ -6,18 +6,18 @@ declare module 'postrider:notifier/handler@1.0.0' {
     id: string;
     kind: string;
     source: string;
-    subject?: string;
+    subject: string | null;
     time: string;
     labels: [string, string][];
     contentType: string;
     content: Uint8Array<ArrayBuffer>;
-    part?: Part;
+    part: Part | null;
     attempt: number;
     attributes: [string, string][];
   }
   export interface Receipt { id?: string; note?: string }
   export type Scope = 'delivery' | 'destination';
-  export interface Retry { reason: string; afterMs?: bigint; scope: Scope }
+  export interface Retry { reason: string; afterMs?: number; scope: Scope }
   /** What `send` throws. */
   export type Failure =
     | { tag: 'retry'; val: Retry }
@@ -37,7 +37,8 @@ declare module 'postrider:notifier/handler@1.0.0' {
     describe(): Description;
     /** Throws a string that names the key and what is expected. */
     configure(config: string): boolean;
-    send(n: Notification): Receipt | Promise<Receipt>;
+    /** Throws a `Failure`. */
+    send(n: Notification): Receipt;
   }
 }
 
@@ -45,8 +46,8 @@ declare module 'postrider:notifier/host@1.0.0' {
   export type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error';
   export type Algorithm = 'hmac-sha256' | 'ed25519';
   export function log(level: Level, message: string): void;
-  export function setting(path: string): string | undefined;
-  export function secret(name: string): string | undefined;
+  export function setting(path: string): string | null;
+  export function secret(name: string): string | null;
   export function sign(secret: string, algorithm: Algorithm, data: Uint8Array): Uint8Array;
   export function signWebhook(secret: string, data: Uint8Array): string;
 }
@@ -62,9 +63,9 @@ declare module 'postrider:notifier/http@1.0.0' {
 }
 
 declare module 'postrider:notifier/state@1.0.0' {
-  export interface Entry { value: Uint8Array; version: bigint }
-  export function get(key: string): Entry | undefined;
-  export function set(key: string, value: Uint8Array, ttlMs?: bigint): void;
+  export interface Entry { value: Uint8Array; version: number }
+  export function get(key: string): Entry | null;
+  export function set(key: string, value: Uint8Array, ttlMs?: number): void;
   export function remove(key: string): void;
-  export function compareAndSet(key: string, expected: bigint | undefined, value: Uint8Array, ttlMs?: bigint): boolean;
+  export function compareAndSet(key: string, expected: number | null, value: Uint8Array, ttlMs?: number): boolean;
 }

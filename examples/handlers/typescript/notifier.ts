@@ -1,7 +1,7 @@
 // Posts each notification as a message to a chat room.
 import type { Handler, Notification } from 'postrider:notifier/handler@1.0.0';
 import { log } from 'postrider:notifier/host@1.0.0';
-import { retry, verdict } from './postrider.js';
+import { post, utf8, verdict } from './postrider.js';
 
 const KEYS = ['url', 'channel', 'token'] as const;
 type Config = { url: string; channel?: string; token?: string };
@@ -29,20 +29,11 @@ export const handler: Handler = {
     return true;
   },
 
-  async send(n) {
+  send(n) {
     log('info', `posting ${n.id}, attempt ${n.attempt}`);
     const headers: Record<string, string> = { 'content-type': 'application/json', 'idempotency-key': n.id };
     if (config.token) headers.authorization = `Bearer ${config.token}`;
-    const body = JSON.stringify({ text: text(n), channel: config.channel });
-    let response: Response;
-    try {
-      response = await fetch(config.url, { method: 'POST', headers, body });
-    } catch (error) {
-      throw retry(`no answer: ${error instanceof Error ? error.message : error}`);
-    }
-    // Not `response.text()`: the engine ends at bytes that are no UTF-8.
-    const said = new TextDecoder().decode(await response.arrayBuffer());
-    return verdict(response.status, response.headers.get('retry-after'), said);
+    return verdict(post(config.url, headers, JSON.stringify({ text: text(n), channel: config.channel })));
   },
 };
 
@@ -58,19 +49,12 @@ function parse(given: Record<string, unknown>): Config {
 /** One message, such as `[critical] alert.firing db1: disk 91 % full`. */
 function text(n: Notification): string {
   const severity = new Map(n.labels).get('severity');
+  const content = utf8(n.content) ?? `${n.content.length} bytes of ${n.contentType}`;
   return [
     severity ? `[${severity}] ` : '',
     n.kind,
     n.subject ? ` ${n.subject}` : '',
-    n.content.length ? `: ${content(n)}` : '',
+    content ? `: ${content}` : '',
     n.part ? ` (part ${n.part.index + 1} of ${n.part.count})` : '',
   ].join('');
-}
-
-function content(n: Notification): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(n.content);
-  } catch {
-    return `${n.content.length} bytes of ${n.contentType}`;
-  }
 }

@@ -77,14 +77,14 @@ async fn a_toolchain_that_is_missing_or_of_another_version_is_told_with_the_reme
             "js",
             "node",
             "echo v18.4.0",
-            "node 18.4 is too old: componentize-js needs 20.0 or newer",
+            "node 18.4 is too old: the tools need 20.0 or newer",
             "https://nodejs.org",
         ),
         (
             "ts",
             "node",
             "echo v22.1.0",
-            "@bytecodealliance/componentize-js is not installed; package.json, line 8, asks for 0.23.0",
+            "componentize-qjs is not installed; package.json, line 8, asks for 0.4.5",
             "npm install",
         ),
         (

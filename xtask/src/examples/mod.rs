@@ -35,6 +35,8 @@ pub(crate) const FOLDER: &str = "examples";
 const DELIVERY_TEST: &str = "every_example_delivers_through_the_daemon";
 /// What every one of the examples must do, as cases of `plugin test`.
 const CASES: &str = "tests/handlers/cases";
+/// A notifier whose `send` is async, which the engine of this language does not wait for, and the case that says so.
+const PROMISE: (&str, &str) = ("js", "tests/handlers/promise");
 /// Languages at once: some of the compilers use one core only.
 const LANES: usize = 2;
 
@@ -100,7 +102,21 @@ impl Bench<'_> {
         plugin("test", &[])?;
         plugin("test", &[self.workspace.root.join(CASES).as_os_str()])?;
         plugin("conform", &[])?;
+        if language.name == PROMISE.0 {
+            self.refuse_promise(postrider, language)?;
+        }
         Ok(format!("{built}; check, test, its cases and conform passed"))
+    }
+
+    /// A promise is no answer: it must be told, and not taken for a receipt.
+    fn refuse_promise(&self, postrider: &Path, language: &Language) -> Result<()> {
+        // Not where the daemon of the end-to-end test looks.
+        let project = Project::new(self, postrider, &self.fresh("promises")?, "promise", language)?;
+        let sources = self.workspace.root.join(PROMISE.1);
+        project.replace_source(&sources.join(language.source))?;
+        project.build()?;
+        let mut test = self.postrider(postrider);
+        quietly(test.args(["plugin", "test"]).arg(project.module()).arg(&sources)).map(drop)
     }
 
     /// A command of postrider's, without the caller's settings and with a cache that the next run finds again.

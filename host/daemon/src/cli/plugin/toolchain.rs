@@ -12,8 +12,10 @@ use super::language::Language;
 
 /// What Rust modules are built for.
 const RUST_TARGET: &str = "wasm32-wasip2";
-/// The oldest Node.js that componentize-js runs on.
+/// The oldest Node.js that is still maintained and runs the tools below.
 const NODE: Version = Version(20, 0);
+/// What makes components of JavaScript: a small engine, or one that has `fetch`. A project pins one of them.
+const ENGINES: [&str; 2] = ["componentize-qjs", "@bytecodealliance/componentize-js"];
 
 /// Builds the project in `root` into the file `made`.
 pub(super) fn build(language: Language, root: &Path, made: &Path) -> Result<()> {
@@ -105,7 +107,7 @@ impl Tools<'_> {
         };
         if found < NODE {
             bail!(
-                "node {found} is too old: componentize-js needs {NODE} or newer; install it: https://nodejs.org"
+                "node {found} is too old: the tools need {NODE} or newer; install it: https://nodejs.org"
             );
         }
         if !self.root.join("build.mjs").is_file() {
@@ -113,7 +115,8 @@ impl Tools<'_> {
                 "build.mjs is missing: it makes the module; `postrider plugin new` writes one to copy"
             );
         }
-        self.package("@bytecodealliance/componentize-js")?;
+        let pinned = |engine: &&str| self.pin("package.json", &format!("\"{engine}\": \"")).is_ok();
+        self.package(ENGINES.into_iter().find(pinned).unwrap_or(ENGINES[0]))?;
         self.package("esbuild")
     }
 
