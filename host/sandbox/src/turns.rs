@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The ticker's period, and so the length of a slice: what a delivery waits for at most that comes beside a spinner.
+/// The ticker's period, and so the length of a slice: a delivery waits for one of each call that computes before it.
 pub(crate) const SLICE: Duration = Duration::from_millis(1);
 /// Slices that a call computes without asking: the slowest language starts within them.
 const FREE_SLICES: u32 = 30;

@@ -12,7 +12,7 @@ use super::language::Language;
 
 /// What Rust modules are built for.
 const RUST_TARGET: &str = "wasm32-wasip2";
-/// The oldest Node.js that is still maintained and runs the tools below.
+/// The oldest Node.js that the tools below were tried on.
 const NODE: Version = Version(20, 0);
 /// What makes components of JavaScript: a small engine, or one that has `fetch`. A project pins one of them.
 const ENGINES: [&str; 2] = ["componentize-qjs", "@bytecodealliance/componentize-js"];
