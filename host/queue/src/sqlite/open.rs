@@ -194,7 +194,7 @@ fn connection(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY)
         // Rows of a batch must not wait for each other's pick-up.
         .row_buffer_size(MAX_BATCH)
-        .pragma("cache_size", "-16384")
+        .pragma("cache_size", "-4096")
         .pragma("temp_store", "memory")
         .pragma("wal_autocheckpoint", LONGEST_LOG)
         .pragma("journal_size_limit", "67108864")
