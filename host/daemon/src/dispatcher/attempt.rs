@@ -6,10 +6,11 @@ use postrider_core::settle::{self, Settlement};
 use postrider_core::{Attempt, LeaseKey, Outcome};
 use postrider_queue::{Handover, Lease, Settle};
 use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::breakers::{self, Diversion, Ticket};
 use super::settler::Settler;
-use super::{Blame, Sent, Shared};
+use super::{Blame, NotifierCall, Sent, Shared};
 use crate::registry::{Entry, Registry};
 use crate::signals::Lost;
 
@@ -56,9 +57,12 @@ fn start(
         settler.settle(&lease, release(&lease));
         return;
     };
+    let until = call.patience(&lease.notification).map(|patience| Instant::now() + patience);
+    let lost = shared.held.hold(lease.key, until);
     let attempts = shared.attempts.clone();
-    let attempt = attempts.track_future(run(shared, entry, lease, settler, ticket));
-    call.start(Box::pin(attempt));
+    let begun = Begun { shared, lease, freed: false, settled: false };
+    let attempt = run(begun, lost, entry, call.clone(), settler, ticket);
+    call.start(Box::pin(attempts.track_future(attempt)));
 }
 
 /// Settles what was leased because it came too late, or because its fallback takes over. It took no slot.
@@ -118,19 +122,17 @@ pub(super) fn release(lease: &Lease) -> Settle {
 }
 
 async fn run(
-    shared: Arc<Shared>,
+    mut begun: Begun,
+    lost: CancellationToken,
     entry: Arc<Entry>,
-    lease: Lease,
+    call: Arc<dyn NotifierCall>,
     settler: Settler,
     ticket: Option<Ticket>,
 ) {
-    let Some(call) = entry.call() else { return };
-    let until = call.patience(&lease.notification).map(|patience| Instant::now() + patience);
-    let lost = shared.held.hold(lease.key, until);
+    let (shared, lease) = (&begun.shared, &begun.lease);
     let started = (shared.options.now)();
     let clock = Instant::now();
     let _running = shared.options.signals.attempting(&lease.destination);
-    let mut guard = Guard { shared: &shared, lease: &lease, settled: false };
     let sent = tokio::select! {
         biased;
         sent = call.send(&lease.notification, lease.attempt, lease.parts_done) => Some(sent),
@@ -144,12 +146,13 @@ async fn run(
         }
         () = shared.hand_back.cancelled() => None,
     };
-    guard.settled = true;
     // Before the slot is free: a destination that is left alone from now on gets no more.
-    let sent = sent.map(|sent| breakers::judge(&shared, &entry, sent, ticket));
-    drop(guard);
+    let sent = sent.map(|sent| breakers::judge(shared, &entry, sent, ticket));
+    begun.settled = true;
+    begun.free();
+    let (shared, lease) = (&begun.shared, &begun.lease);
     let Some(sent) = sent else {
-        settler.settle(&lease, release(&lease));
+        settler.settle(lease, release(lease));
         return;
     };
     let duration = clock.elapsed();
@@ -163,8 +166,8 @@ async fn run(
         plugin: call.module().to_owned(),
         host: shared.options.host,
     };
-    let settle = conclude(&shared, &entry, &lease, sent, attempt, duration);
-    settler.settle(&lease, settle);
+    let settle = conclude(shared, &entry, lease, sent, attempt, duration);
+    settler.settle(lease, settle);
 }
 
 fn conclude(
@@ -231,17 +234,27 @@ fn without_attempt(lease: &Lease, settlement: Settlement, reason: &str) -> Settl
     }
 }
 
-/// Frees the slot when the send has ended, whatever ended it. Without a settlement to come (a panic of ours) the
-/// lease is not extended any more: it expires and is recorded as lost.
-struct Guard<'a> {
-    shared: &'a Shared,
-    lease: &'a Lease,
+/// An attempt from where its lease is held, which is before its thread has time for it. Frees the slot when the send has
+/// ended, whatever ended it. Without a settlement to come (a panic of ours) the lease is not extended any more: it
+/// expires and is recorded as lost.
+struct Begun {
+    shared: Arc<Shared>,
+    lease: Lease,
+    freed: bool,
     settled: bool,
 }
 
-impl Drop for Guard<'_> {
+impl Begun {
+    fn free(&mut self) {
+        if !std::mem::replace(&mut self.freed, true) {
+            self.shared.free_slot(&self.lease.destination);
+        }
+    }
+}
+
+impl Drop for Begun {
     fn drop(&mut self) {
-        self.shared.free_slot(&self.lease.destination);
+        self.free();
         if !self.settled {
             self.shared.held.done(self.lease.key);
         }

@@ -14,6 +14,12 @@ pub(super) const SHORTEST_POLL: Duration = Duration::from_millis(50);
 const POLL_GROWTH: f64 = 1.5;
 /// Shortest time between two looks that words of other hosts cause.
 const SHORTEST_GAP: Duration = Duration::from_millis(2);
+/// A claim that brings less than so many was hardly worth its statement.
+const WORTH: usize = 16;
+/// Where so many slots became free since the claim before, more will in a moment.
+const CROWD: usize = 4;
+/// How long after such a claim the next one waits for more slots to become free.
+const GATHER: Duration = Duration::from_millis(2);
 /// First wait after a claim that brought nothing although something was due: another host was faster.
 const VAIN_WAIT: Duration = Duration::from_millis(20);
 
@@ -27,6 +33,10 @@ pub(super) struct Agenda {
     pub(super) sweep: Instant,
     /// When a breaker may be tried, as the last look saw it.
     pub(super) trial: Option<Instant>,
+    /// No claim before.
+    pub(super) claim: Instant,
+    /// Slots that had become free by the last claim.
+    freed: usize,
     /// When to look.
     look: Instant,
     looked: Instant,
@@ -55,6 +65,8 @@ impl Agenda {
             orphans: now,
             sweep: now,
             trial: None,
+            claim: now,
+            freed: 0,
             look: now,
             looked: now,
             poll: shortest,
@@ -64,8 +76,13 @@ impl Agenda {
         }
     }
 
-    /// A claim brought something: the next claim is worth more than a look.
-    pub(super) fn claimed(&mut self) {
+    /// A claim brought something: the next claim is worth more than a look. It waits for a moment where this one was
+    /// small and slots become free all the time; `freed` counts them.
+    pub(super) fn claimed(&mut self, got: usize, freed: usize, now: Instant) {
+        if got < WORTH && freed.wrapping_sub(self.freed) >= CROWD {
+            self.claim = now + GATHER;
+        }
+        self.freed = freed;
         self.poll = self.shortest;
         self.vain = VAIN_WAIT;
         self.look = self.looked + LONGEST_POLL;
@@ -143,7 +160,7 @@ mod tests {
         agenda.looked(&NOTHING, false, now);
         let waits: Vec<u128> = (0..10).map(|_| polls(&mut agenda, &mut now)).collect();
         assert_eq!(waits, [50, 75, 112, 168, 253, 379, 569, 854, 1_000, 1_000]);
-        agenda.claimed();
+        agenda.claimed(1, 0, now);
         assert_eq!(polls(&mut agenda, &mut now), 1_000, "claims come first while they bring much");
         assert_eq!(polls(&mut agenda, &mut now), 50);
     }
@@ -192,8 +209,22 @@ mod tests {
         let mut agenda = Agenda::new(true, now);
         let waits = (0..8).map(|_| agenda.looked(&WORK, true, now).unwrap().as_millis());
         assert_eq!(waits.collect::<Vec<_>>(), [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
-        agenda.claimed();
+        agenda.claimed(1, 0, now);
         assert_eq!(agenda.looked(&WORK, true, now), Some(VAIN_WAIT));
         assert_eq!(agenda.looked(&WORK, false, now), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn small_claims_are_gathered_where_slots_become_free_all_the_time() {
+        let now = Instant::now();
+        let waits = |got, freed| {
+            let mut agenda = Agenda::new(true, now);
+            agenda.claimed(64, 1_000, now);
+            agenda.claimed(got, 1_000 + freed, now);
+            agenda.claim - now
+        };
+        assert_eq!(waits(WORTH - 1, CROWD), GATHER);
+        assert_eq!(waits(WORTH, CROWD), Duration::ZERO);
+        assert_eq!(waits(1, CROWD - 1), Duration::ZERO);
     }
 }

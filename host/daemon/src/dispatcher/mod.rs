@@ -77,6 +77,8 @@ const GONE_POLL: Duration = Duration::from_secs(1);
 const SWEEP_SHARE: u32 = 20;
 /// Most deliveries that one sweep ends: it is in nobody's way for long.
 const SWEEP_LIMIT: u32 = 200;
+/// Claims in one round, where there are more destinations than free slots: each of them asks others.
+const CLAIMS: u32 = 4;
 /// First and longest wait while the queue is unavailable.
 const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Longest wait at a stop for the round that is under way; leases that its claim still brings will expire.
@@ -357,11 +359,12 @@ impl Dispatcher {
             self.trials(&registry, settler).await?;
         }
         let mut in_vain = false;
-        if self.planned_claim().is_none_or(|at| now >= at) {
+        if now >= agenda.claim && self.planned_claim().is_none_or(|at| now >= at) {
             *self.waker.next_claim() = Some(now + LONGEST_WAIT);
-            if self.claim(&registry, settler).await? > 0 {
+            let got = self.claim(&registry, settler).await?;
+            if got > 0 {
                 *self.waker.next_claim() = None;
-                agenda.claimed();
+                agenda.claimed(got, self.shared.freed(), Instant::now());
             } else {
                 in_vain = true;
                 agenda.look_now(now);
@@ -370,7 +373,8 @@ impl Dispatcher {
         if now >= agenda.next_look() {
             self.look(&registry, agenda, in_vain).await?;
         }
-        let claim = self.planned_claim().filter(|_| !agenda.arrived).unwrap_or(now);
+        let claim = self.planned_claim().unwrap_or(now).max(agenda.claim);
+        let claim = if agenda.arrived { now } else { claim };
         let trial = agenda.trial.unwrap_or(agenda.next_look());
         Ok(claim.min(agenda.next_look()).min(agenda.orphans).min(agenda.sweep).min(trial))
     }
@@ -386,16 +390,11 @@ impl Dispatcher {
         agenda: &mut Agenda,
         in_vain: bool,
     ) -> Result<(), QueueError> {
-        let takers = self.shared.takers(registry);
-        let mut asks = takers.first;
-        if takers.scarce {
-            asks.extend(self.shared.hungry(registry));
-        }
-        let names: Vec<String> = asks.into_iter().map(|ask| ask.destination).collect();
+        let (names, refill) = self.shared.could_take(registry);
         self.waker.plan_anew();
         let look = self.shared.queue.look(&names).await?;
         let due = agenda.looked(&look, in_vain, Instant::now());
-        for wait in [due, takers.refill].into_iter().flatten() {
+        for wait in [due, refill].into_iter().flatten() {
             self.waker.wake_in(wait);
         }
         Ok(())
@@ -508,10 +507,20 @@ impl Dispatcher {
 
     /// Claims up to every ready destination's free slots and starts what it got. Answers how many.
     async fn claim(&self, registry: &Registry, settler: &Settler) -> Result<usize, QueueError> {
-        let takers = self.shared.takers(registry);
-        let mut got = self.claim_for(registry, takers.first, settler).await?;
-        if takers.scarce {
-            got += self.claim_for(registry, self.shared.hungry(registry), settler).await?;
+        let (mut got, mut asked) = (0, 0);
+        for pass in 1.. {
+            let takers = self.shared.takers(registry);
+            // Slots that were asked for in vain are free for those that could not be asked with them.
+            asked += takers.first.len();
+            let more = asked < takers.all && !takers.first.is_empty() && pass < CLAIMS;
+            got += self.claim_for(registry, takers.first, settler).await?;
+            if takers.scarce {
+                got += self.claim_for(registry, self.shared.hungry(registry), settler).await?;
+            }
+            if !more {
+                self.shared.note_wanted(registry, asked < takers.all, takers.freed);
+                break;
+            }
         }
         Ok(got)
     }

@@ -20,8 +20,10 @@ pub(super) struct Room {
     slots: Mutex<HashMap<String, DestinationSlots>>,
     /// Whose turn the odd slots are.
     turn: AtomicUsize,
-    /// Somebody wanted more slots than there are: each that becomes free is worth a claim.
-    scarce: AtomicBool,
+    /// Somebody waits for a slot, as far as the last claim could see: each that becomes free is worth a claim.
+    wanted: AtomicBool,
+    /// Slots that have become free.
+    freed: AtomicUsize,
 }
 
 impl Room {
@@ -36,8 +38,10 @@ pub(super) struct Takers {
     pub(super) first: Vec<Slots>,
     /// Whether [`Shared::hungry`] tells who takes the rest.
     pub(super) scarce: bool,
-    /// When the next token of a full rate bucket comes.
-    pub(super) refill: Option<Duration>,
+    /// How many such there are, asked now or not.
+    pub(super) all: usize,
+    /// Slots that had become free by then.
+    pub(super) freed: usize,
 }
 
 /// Destinations that could begin deliveries, and the slots that there are for them.
@@ -58,17 +62,47 @@ impl Wishes<'_> {
 impl Shared {
     /// Who takes how many now.
     pub(super) fn takers(&self, registry: &Registry) -> Takers {
+        let freed = self.freed();
         let mut slots = self.room.slots();
         slots.retain(|name, slots| slots.in_flight() > 0 || registry.destination(name).is_some());
         let wishes = self.wishes(registry, &mut slots);
         let scarce = !fair::is_enough(&wishes.wishes, wishes.slots);
-        self.room.scarce.store(scarce, Ordering::Relaxed);
         let given: Vec<u32> = if scarce {
             fair::first(&wishes.wishes, wishes.slots, self.room.turn.load(Ordering::Relaxed))
         } else {
             wishes.wishes.iter().map(|wish| wish.wants).collect()
         };
-        Takers { first: wishes.asks(&given, &slots), scarce, refill: wishes.refill }
+        let all = wishes.wishes.iter().filter(|wish| !wish.hungry || wish.holds == 0).count();
+        Takers { first: wishes.asks(&given, &slots), scarce, all, freed }
+    }
+
+    /// Whose work a look is for, and when the next token of a full rate bucket comes. Nobody's while no slot is free.
+    pub(super) fn could_take(&self, registry: &Registry) -> (Vec<String>, Option<Duration>) {
+        let mut slots = self.room.slots();
+        let wishes = self.wishes(registry, &mut slots);
+        let names = if wishes.slots.free > 0 { &*wishes.names } else { &[] };
+        (names.iter().map(|name| (*name).to_owned()).collect(), wishes.refill)
+    }
+
+    /// Slots that have become free so far.
+    pub(super) fn freed(&self) -> usize {
+        self.room.freed.load(Ordering::SeqCst)
+    }
+
+    /// Notes after a claim whether a slot that becomes free is worth another, whoever had it: somebody could not be asked,
+    /// or had more than it got. `freed`: those that had become free before the claim. That there are more slots in all
+    /// destinations than may be taken at once does not say that anything waits for them.
+    pub(super) fn note_wanted(&self, registry: &Registry, unasked: bool, freed: usize) {
+        let hungry = || {
+            let wishes = self.wishes(registry, &mut self.room.slots());
+            wishes.wishes.iter().any(|wish| wish.hungry)
+        };
+        let wanted = unasked || hungry();
+        self.room.wanted.store(wanted, Ordering::SeqCst);
+        // One that became free since the claim counted may not have known yet.
+        if wanted && self.freed() != freed {
+            self.waker.wake();
+        }
     }
 
     /// Who takes what is left of scarce slots.
@@ -151,11 +185,12 @@ impl Shared {
 
     pub(super) fn note_claimed(&self, claim: &Claim, leases: &[Lease]) {
         self.room.turn.fetch_add(claim.slots.len(), Ordering::Relaxed);
+        let mut got: HashMap<&str, usize> = HashMap::new();
+        leases.iter().for_each(|lease| *got.entry(&lease.destination).or_default() += 1);
         let mut slots = self.room.slots();
         for asked in &claim.slots {
-            let got = leases.iter().filter(|l| l.destination == asked.destination).count();
             if let Some(slots) = slots.get_mut(&asked.destination) {
-                slots.took(asked, got);
+                slots.took(asked, got.get(&*asked.destination).copied().unwrap_or(0));
             }
         }
     }
@@ -201,7 +236,8 @@ impl Shared {
     /// A send ended: its slot is free before its settlement is written.
     pub(super) fn free_slot(&self, destination: &str) {
         let more = self.room.slots().get_mut(destination).is_some_and(DestinationSlots::ended);
-        if more || self.room.scarce.load(Ordering::Relaxed) {
+        self.room.freed.fetch_add(1, Ordering::SeqCst);
+        if more || self.room.wanted.load(Ordering::SeqCst) {
             self.waker.wake();
         }
     }

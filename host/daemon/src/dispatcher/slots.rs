@@ -46,7 +46,10 @@ impl DestinationSlots {
 
     /// How many deliveries it takes now: the free slots, within the rate.
     pub(super) fn wanted(&mut self, policy: &Policy, now: Instant) -> u32 {
-        policy.concurrency.saturating_sub(self.in_flight).min(self.allowed(policy, now))
+        let free = policy.concurrency.saturating_sub(self.in_flight);
+        // What waits for it is not asked for now, so nobody knows.
+        self.more |= free == 0;
+        free.min(self.allowed(policy, now))
     }
 
     /// What to ask the queue for, to fill so many slots.

@@ -7,9 +7,10 @@ use postrider_queue::{Enqueued, Taken, Taking};
 use super::wrapped::{Between, Wrapped};
 use super::*;
 
-/// Counts claims; may keep those who store waiting, or refuse them.
+/// Counts claims, and what they bring; may keep those who store waiting, or refuse them.
 struct Counting {
     inner: Arc<MemoryQueue>,
+    asked: std::sync::atomic::AtomicUsize,
     claims: std::sync::atomic::AtomicUsize,
     taken: std::sync::atomic::AtomicUsize,
     refuses: std::sync::atomic::AtomicBool,
@@ -21,6 +22,7 @@ impl Counting {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::new(MemoryQueue::new(Timestamp::UNIX_EPOCH)),
+            asked: Default::default(),
             claims: Default::default(),
             taken: Default::default(),
             refuses: Default::default(),
@@ -52,6 +54,7 @@ impl Between for Counting {
         taken
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, QueueError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let leases = self.inner.claim(claim).await?;
         self.claims.fetch_add(leases.len(), Ordering::Relaxed);
         Ok(leases)
@@ -94,6 +97,23 @@ async fn what_comes_in_while_slots_are_free_needs_no_claim() {
     let deliveries = hall.stage.deliveries().await;
     assert!(deliveries.iter().all(|delivery| delivery.state == DeliveryState::Delivered));
     assert_eq!((hall.counting.taken(), hall.counting.claims()), (40, 0));
+}
+
+/// More destinations than the host has slots, which alone is no reason to claim.
+#[tokio::test(start_paused = true)]
+async fn slots_that_nothing_waits_for_cost_no_claims() {
+    let slack = Scripted::plays([]);
+    let names: Vec<String> = (0..600).map(|number| format!("d{number}")).collect();
+    let destinations: Vec<_> = names.iter().map(|name| (name.as_str(), "", &slack)).collect();
+    let hall = Hall::open(&destinations).await;
+    let asked = || hall.counting.asked.swap(0, Ordering::Relaxed);
+    asked();
+    for id in 1..=100 {
+        hall.enqueue(id, &["d7"]).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((hall.counting.taken(), slack.attempts()), (100, 100));
+    assert_eq!(asked(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,10 +13,14 @@ fn names(count: usize) -> Vec<String> {
 
 /// Adds a notification as another host would: nobody here is woken.
 async fn add(stage: &Stage, id: u128) {
+    add_to(stage, id, "d0").await;
+}
+
+async fn add_to(stage: &Stage, id: u128, destination: &str) {
     let notification = Draft { kind: "x".into(), ..Draft::default() }
         .accept(NotificationId(Uuid::from_u128(id)), Timestamp::UNIX_EPOCH)
         .unwrap();
-    let destinations = vec!["d0".into()];
+    let destinations = vec![destination.into()];
     let schedule = postrider_core::Schedule::default();
     let item = Enqueue { notification, idempotency_key: None, schedule, destinations };
     stage.queue.enqueue(vec![item]).await.unwrap();
@@ -60,6 +64,20 @@ async fn work_of_another_host_is_found_within_the_poll() {
         add(&stage, id).await;
         let busy = found(&notifier, usize::try_from(id).unwrap()).await;
         assert!(busy <= Duration::from_millis(52), "{busy:?} after work");
+    }
+    stage.stop().await;
+}
+
+/// Many more destinations than slots: whichever it is for, it is neither the first nor the last that is asked.
+#[tokio::test(start_paused = true)]
+async fn work_for_any_of_many_destinations_is_found() {
+    let (unsteady, notifier) = (Unsteady::new(0, 0), Scripted::plays([]));
+    let stage = over(&unsteady, &notifier, &names(900));
+    sleep(Duration::from_secs(60)).await;
+    for (place, calls) in [0, 299, 450, 600, 899].into_iter().zip(1..) {
+        add_to(&stage, place, &format!("d{place}")).await;
+        let found = found(&notifier, calls).await;
+        assert!(found <= Duration::from_millis(1_100), "d{place} after {found:?}");
     }
     stage.stop().await;
 }
