@@ -21,8 +21,8 @@ use crate::setup::{Setup, Store};
 
 /// Deliveries at once.
 const IN_FLIGHT: usize = 32;
-/// Instances at once: above all deliveries in flight.
-const INSTANCES: u32 = 128;
+/// Instances at once. A quarter of it may wait to be used again: those of both modules.
+const INSTANCES: u32 = 512;
 /// For connections and code.
 const WARM_UP: Duration = Duration::from_millis(200);
 
