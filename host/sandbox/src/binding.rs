@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postrider_core::{Destination, Limits, secret};
@@ -12,6 +13,7 @@ use crate::guard::Guard;
 use crate::placeholders::Tokens;
 use crate::redact::Redactor;
 use crate::secrets::Secrets;
+use crate::slow_lane::FREE_SLICES;
 use crate::state::StateStore;
 
 /// Memory for describing itself, where no destination says how much: enough for every language's start.
@@ -29,6 +31,8 @@ pub(crate) struct Binding {
     pub(crate) state: Option<StateAccess>,
     config: Arc<Config>,
     referenced: BTreeSet<String>,
+    /// Its last call computed for long.
+    was_long: AtomicBool,
 }
 
 /// The daemon's store, and the runtime that its calls belong on.
@@ -62,6 +66,7 @@ impl Binding {
             state,
             config: Arc::new(Config::new(destination.config.clone())),
             referenced: secret::referenced(&destination.config),
+            was_long: AtomicBool::default(),
         }
     }
 
@@ -78,6 +83,19 @@ impl Binding {
             state: None,
             config: Arc::new(Config::new(Value::Object(serde_json::Map::new()))),
             referenced: BTreeSet::new(),
+            was_long: AtomicBool::default(),
+        }
+    }
+
+    /// Whether a call that has computed for `slices` is one that computes for long: as the last one was, or by itself.
+    pub(crate) fn is_long(&self, slices: u32) -> bool {
+        slices > FREE_SLICES || self.was_long.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a call that has ended computed for long.
+    pub(crate) fn note(&self, is_long: bool) {
+        if is_long != self.was_long.load(Ordering::Relaxed) {
+            self.was_long.store(is_long, Ordering::Relaxed);
         }
     }
 

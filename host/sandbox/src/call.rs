@@ -19,7 +19,8 @@ use crate::convert::{Piece, Words};
 use crate::fault::{Abrupt, Stage};
 use crate::outgoing::Trace;
 use crate::shelf::{Live, Shelf};
-use crate::turns::{SLICE, Turns};
+use crate::slow_lane::{self, SLICE};
+use crate::turns::Turns;
 
 /// What a call needs.
 pub(crate) struct Call {
@@ -99,7 +100,9 @@ impl Call {
         let notification = words.to_guest();
         let ended = in_time(time, send(&pre, &mut live, notification, trace, &mut stage)).await;
         let (ended, usage) = finish(ended, stage, time, started, &live.store);
-        turns.ended(live.store.data().slices, started + usage.elapsed);
+        if live.store.data().note_computed(ended.is_err()) {
+            turns.was_short(started + usage.elapsed);
+        }
         let ended = ended.and_then(|answer| answer.map_err(refused));
         if let (Ok(_), Some(shelf)) = (&ended, shelf) {
             shelf.put(worker, live);
@@ -179,8 +182,11 @@ fn finish<T>(
     (ended, usage)
 }
 
+/// Lets a call work for so long, wherever that is, and comes home.
 async fn in_time<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
-    timeout(time, work).await.ok()
+    let ended = timeout(time, work).await.ok();
+    slow_lane::leave().await;
+    ended
 }
 
 async fn configure(

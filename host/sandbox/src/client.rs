@@ -15,11 +15,13 @@ use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
+use hyper::rt::Executor;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -28,6 +30,7 @@ use crate::guard::Guard;
 use crate::offline::{NoAnswer, Receiver};
 use crate::proxy::Proxy;
 use crate::refusal::Refusal;
+use crate::workers::Running;
 
 /// How long a connection may take with its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,18 +82,21 @@ impl Client {
 }
 
 impl Network {
-    /// `idle`: connections kept to one origin, as many as deliveries may be in flight.
+    /// `idle`: connections kept to one origin, as many as deliveries may be in flight. All of them live on `runtime`,
+    /// wherever the request is made that opens one.
     pub(crate) fn new(
         guard: Arc<Guard>,
         tls: &ClientConfig,
         proxy: Option<Arc<Proxy>>,
         idle: usize,
+        runtime: &Handle,
     ) -> Self {
         let mut tls = tls.clone();
         let authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.clone());
         tls.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
-        let connector = InTime(HttpsConnector::from((Dialer::new(guard, proxy), tls)));
-        let pool = Pool::builder(TokioExecutor::new())
+        let connector = HttpsConnector::from((Dialer::new(guard, proxy), tls));
+        let connector = InTime { connector, runtime: runtime.clone() };
+        let pool = Pool::builder(On(runtime.clone()))
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(idle)
@@ -194,9 +200,25 @@ fn chain(error: &dyn std::error::Error) -> String {
     telling.unwrap_or(&causes).join(": ")
 }
 
-/// Bounds the time of a connection with its handshake.
+/// Starts what a connection needs on the runtime where it lives.
 #[derive(Clone)]
-struct InTime<C>(C);
+struct On(Handle);
+
+impl<F> Executor<F> for On
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// Connects on the runtime where the connection is to live, and bounds the time of that with its handshake.
+#[derive(Clone)]
+struct InTime<C> {
+    connector: C,
+    runtime: Handle,
+}
 
 #[derive(Debug)]
 struct HandshakeTimeout;
@@ -206,6 +228,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl<C, U> Service<U> for InTime<C>
 where
     C: Service<U, Error = BoxError>,
+    C::Response: Send + 'static,
     C::Future: Send + 'static,
 {
     type Response = C::Response;
@@ -213,13 +236,15 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
+        self.connector.poll_ready(cx)
     }
 
     fn call(&mut self, target: U) -> Self::Future {
-        let connecting = self.0.call(target);
+        let connecting = self.connector.call(target);
+        let runtime = self.runtime.clone();
         Box::pin(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            let connecting = async { tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await };
+            match Running::new(runtime.spawn(connecting)).end().await? {
                 Ok(connected) => connected,
                 Err(_elapsed) => Err(HandshakeTimeout.into()),
             }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -13,6 +15,7 @@ use crate::client::Client;
 use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::outgoing::Outgoing;
+use crate::slow_lane::{self, FREE_SLICES};
 use crate::stdio::{Kind, Stdio};
 use crate::turns::Turns;
 use crate::wasi_http::Hooks;
@@ -29,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) limiter: Limiter,
     /// Slices of the ticker that it computed in.
     pub(crate) slices: u32,
+    /// Computes for long, as far as one knew while it ran.
+    is_long: bool,
     /// Microseconds for which it had to wait between them, as others computed.
     pub(crate) waited: Arc<AtomicU64>,
     /// Made when the guest first asks for any of it: most never do.
@@ -53,19 +58,22 @@ pub(crate) fn store(
     store.epoch_deadline_callback(move |mut store| {
         let context = store.data_mut();
         context.slices = context.slices.saturating_add(1);
-        let (began, waited) = (tokio::time::Instant::now(), context.waited.clone());
-        let turn = turns.next(context.slices, began);
+        let (began, waited) = (Instant::now(), context.waited.clone());
+        context.is_long = context.is_long || context.binding.is_long(context.slices);
+        let turn = if context.is_long {
+            slow_lane::ask();
+            turns.next(began)
+        } else {
+            None
+        };
         Ok(UpdateDeadline::YieldCustom(
             1,
             Box::pin(async move {
-                match turn {
-                    Some(turn) => tokio::time::sleep_until(turn).await,
-                    None => tokio::task::yield_now().await,
+                if let Some(turn) = turn {
+                    sleep_until(turn).await;
                 }
-                // A turn that is due at once would not let others run.
-                if turn.is_some() {
-                    tokio::task::yield_now().await;
-                }
+                // Also where its turn has come: others are ready, and it may have to go elsewhere.
+                yield_now().await;
                 let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 waited.fetch_add(micros, Ordering::Relaxed);
             }),
@@ -88,6 +96,7 @@ impl Context {
             hooks: Hooks { outgoing: Outgoing::new(binding.clone(), tokens, client) },
             limiter: Limiter::new(&binding.limits),
             slices: 0,
+            is_long: false,
             waited: Arc::default(),
             wasi: None,
             http,
@@ -105,9 +114,18 @@ impl Context {
         self.table.iter_mut().count() > most / 2
     }
 
+    /// Tells its binding whether its call computed for long, once that is over. Answers whether it was short: one that
+    /// waited for turns was not, even where it was cut off before it had computed for much.
+    pub(crate) fn note_computed(&self, cut_off: bool) -> bool {
+        let is_long = self.slices > FREE_SLICES || (self.is_long && cut_off);
+        self.binding.note(is_long);
+        !self.is_long
+    }
+
     /// The budgets of another delivery, for an instance that is used again.
     pub(crate) fn renew(&mut self) {
         self.slices = 0;
+        self.is_long = false;
         self.waited.store(0, Ordering::Relaxed);
         self.log.renew();
         self.hooks.outgoing.renew();

@@ -13,7 +13,7 @@ use wasmtime::{
 };
 
 use crate::limiter::{MAX_MEMORIES, MAX_TABLES};
-use crate::turns::SLICE;
+use crate::slow_lane::SLICE;
 
 /// Native stack of a guest; deeper recursion is a trap.
 const WASM_STACK: usize = 512 << 10;

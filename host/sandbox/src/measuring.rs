@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, Method};
 use postrider_core::Destination;
+use tokio::runtime::Handle;
 
 use crate::binding::Binding;
 use crate::client::Client;
@@ -24,12 +25,15 @@ pub struct Door {
 
 impl Door {
     /// An error names the key of the destination that is wrong.
+    ///
+    /// # Panics
+    /// Outside of a runtime, which its connections live on.
     pub fn new(sandbox: &Sandbox, destination: &Destination) -> Result<Self, String> {
         let (inner, secrets) = (sandbox.inner(), Secrets::default());
         let wires = Wires::of(inner, destination, &secrets)?;
         let guard = Guard::new(destination, inner.own.clone());
         let binding = Arc::new(Binding::new(destination, guard, secrets, None));
-        let client = wires.client(&binding, destination);
+        let client = wires.client(&binding, destination, &Handle::current());
         Ok(Self { binding, client })
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use postrider_core::split::split;
 use postrider_core::{Destination, Fault, Notification, Outcome};
 use rustls::ClientConfig;
+use tokio::runtime::Handle;
 
 use crate::binding::Binding;
 use crate::bindings::exports::postrider::notifier::handler;
@@ -89,14 +90,20 @@ impl Wires {
         binding: &Binding,
         destination: &Destination,
     ) -> Vec<Client> {
-        let workers = sandbox.workers.count();
-        (0..workers).map(|_| self.client(binding, destination)).collect()
+        let runtimes = sandbox.workers.runtimes();
+        runtimes.map(|runtime| self.client(binding, destination, runtime)).collect()
     }
 
-    pub(crate) fn client(&self, binding: &Binding, destination: &Destination) -> Client {
+    /// A client whose connections live on this runtime.
+    pub(crate) fn client(
+        &self,
+        binding: &Binding,
+        destination: &Destination,
+        runtime: &Handle,
+    ) -> Client {
         let idle = usize::try_from(destination.policy.concurrency).unwrap_or(usize::MAX);
-        let network = Network::new(binding.guard.clone(), &self.tls, self.proxy.clone(), idle);
-        Client::Network(Arc::new(network))
+        let (guard, proxy) = (binding.guard.clone(), self.proxy.clone());
+        Client::Network(Arc::new(Network::new(guard, &self.tls, proxy, idle, runtime)))
     }
 }
 

@@ -120,7 +120,7 @@ impl Sandbox {
             engine,
             own: config.own.into(),
             tls: Tls::of_system().map_err(|error| SandboxError::Start(error.to_string()))?,
-            turns: Turns::new(workers.count()),
+            turns: Turns::new(workers.slow()),
             workers,
             linker,
             cache,

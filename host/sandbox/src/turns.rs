@@ -1,9 +1,6 @@
-//! How long computations share the guests' threads.
-//!
-//! A guest that computes for longer than a delivery should is a spinner, or heavy: from then on it asks for a turn
-//! before each further slice. Turns of all such guests come one after the other: one a tick while nobody else is there,
-//! so a hundred spinners together take no more than about one thread; and one in ten ticks beside short calls, which
-//! then hardly notice, and which do not keep a heavy module from its work.
+//! When calls that compute for long go on, beside short ones: a thread of low priority is preempted, but it still wakes
+//! up, fills caches, and shares a core with its sibling. So while short calls come, all that compute for long take turns,
+//! one slice in [`BESIDE`] for each thread of the slow lane; and once none come, they only share its threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The ticker's period, and so the length of a slice: a delivery waits for one of each call that computes before it.
-pub(crate) const SLICE: Duration = Duration::from_millis(1);
-/// Slices that a call computes without asking: the slowest language starts within them.
-const FREE_SLICES: u32 = 30;
-/// From one turn to the next beside short calls.
+/// From one turn to the next of a thread beside short calls.
 const BESIDE: Duration = Duration::from_millis(10);
 /// Short calls count for so long after they ended.
 const REMEMBERED: Duration = Duration::from_millis(50);
@@ -24,7 +17,7 @@ const REMEMBERED: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Turns {
     shared: Arc<Shared>,
-    alone: Duration,
+    spacing: Duration,
 }
 
 struct Shared {
@@ -35,36 +28,28 @@ struct Shared {
 }
 
 impl Turns {
-    /// With one thread only, every other slice is left to calls that begin.
+    /// For so many threads in the slow lane.
     pub(crate) fn new(threads: usize) -> Self {
-        let alone = if threads > 1 { SLICE } else { SLICE * 2 };
         let began = Instant::now();
         let (next, short_until) = (Mutex::new(began), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { next, began, short_until }), alone }
+        let threads = u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
+        Self { shared: Arc::new(Shared { next, began, short_until }), spacing: BESIDE / threads }
     }
 
-    /// When a call that has computed for `slices` may go on.
-    pub(crate) fn next(&self, slices: u32, now: Instant) -> Option<Instant> {
-        if slices <= FREE_SLICES {
+    /// When a call that computes for long may go on; none: now.
+    pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
+        if self.millis(now) >= self.shared.short_until.load(Ordering::Relaxed) {
             return None;
         }
         let mut next = self.shared.next.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = (*next).max(now);
-        *next = turn + self.spacing(now);
+        *next = turn + self.spacing;
         Some(turn)
     }
 
-    /// Notes a call that ended, after it had computed for `slices`.
-    pub(crate) fn ended(&self, slices: u32, now: Instant) {
-        if slices <= FREE_SLICES {
-            let until = self.millis(now + REMEMBERED);
-            self.shared.short_until.store(until, Ordering::Relaxed);
-        }
-    }
-
-    fn spacing(&self, now: Instant) -> Duration {
-        let beside = self.millis(now) < self.shared.short_until.load(Ordering::Relaxed);
-        if beside { BESIDE } else { self.alone }
+    /// Notes that a short call ended.
+    pub(crate) fn was_short(&self, now: Instant) {
+        self.shared.short_until.store(self.millis(now + REMEMBERED), Ordering::Relaxed);
     }
 
     fn millis(&self, at: Instant) -> u64 {
@@ -78,26 +63,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_calls_never_wait_and_long_ones_take_turns() {
+    fn turns_are_for_the_time_beside_short_calls_only() {
         let turns = Turns::new(2);
         let now = Instant::now() + Duration::from_secs(1);
-        assert_eq!(turns.next(FREE_SLICES, now), None);
-        assert_eq!(turns.next(FREE_SLICES + 1, now), Some(now));
-        assert_eq!(turns.next(FREE_SLICES + 1, now), Some(now + SLICE));
-        assert_eq!(turns.next(FREE_SLICES + 1, now + SLICE * 9), Some(now + SLICE * 9));
-    }
-
-    #[test]
-    fn turns_are_rarer_beside_short_calls_and_not_for_long_ones() {
-        let turns = Turns::new(2);
-        let now = Instant::now() + Duration::from_secs(1);
-        turns.ended(FREE_SLICES + 1, now);
-        assert_eq!(turns.next(FREE_SLICES + 1, now), Some(now));
-        turns.ended(FREE_SLICES, now);
-        assert_eq!(turns.next(FREE_SLICES + 1, now), Some(now + SLICE));
-        assert_eq!(turns.next(FREE_SLICES + 1, now), Some(now + SLICE + BESIDE));
-        let later = now + REMEMBERED;
-        assert_eq!(turns.next(FREE_SLICES + 1, later), Some(later));
-        assert_eq!(turns.next(FREE_SLICES + 1, later), Some(later + SLICE));
+        assert_eq!(turns.next(now), None);
+        turns.was_short(now);
+        let (turn, later) = (BESIDE / 2, now + REMEMBERED);
+        assert_eq!(turns.next(now), Some(now));
+        assert_eq!(turns.next(now), Some(now + turn));
+        assert_eq!(turns.next(now + turn * 5), Some(now + turn * 5));
+        assert_eq!(turns.next(later), None);
     }
 }

@@ -1,31 +1,56 @@
 //! The threads that guests run on: one current-thread runtime each, so that an instance, its requests and its timers
-//! stay on one core.
+//! stay on one core. Only a call that computes for long leaves its thread ([`slow_lane`]), until it is over.
 //!
 //! A call that is made on such a thread runs right there. So what a host does for one delivery may run here as well,
 //! from its start to its end: [`Workers::start`]. It must never block.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
+
+use crate::slow_lane::{self, on_its_lane};
+
+/// Tasks that are started before the ready ones go on: each round costs a look at the sockets.
+const AT_ONCE: usize = 2;
+/// A round that takes longer is one of guests that compute.
+const LONG: Duration = Duration::from_millis(10);
 
 /// The worker threads of a sandbox. They end when this is dropped, from within async code too: it only tells them.
 pub(crate) struct Workers {
     /// Tells the sandboxes of a process apart.
     number: usize,
     workers: Vec<Worker>,
+    slow: Vec<Thread>,
 }
 
 struct Worker {
-    runtime: Handle,
+    thread: Thread,
+    /// Where it moves what computes for long.
+    slow: Handle,
     busy: Arc<AtomicUsize>,
-    arrived: Arc<Mutex<Vec<Task>>>,
+    arrived: Arc<Mutex<Arrived>>,
+}
+
+/// What waits to be started on a worker.
+#[derive(Default)]
+struct Arrived {
+    tasks: VecDeque<Task>,
+    /// Somebody is starting them.
+    starting: bool,
+}
+
+/// A thread with a runtime. It ends when this is dropped: it is only told.
+pub(crate) struct Thread {
+    runtime: Handle,
     _stop: oneshot::Sender<()>,
 }
 
@@ -41,18 +66,33 @@ impl Workers {
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
         static NUMBERS: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let workers = (0..threads.max(1)).map(|index| Worker::start(number, index));
-        Ok(Self { number, workers: workers.collect::<io::Result<_>>()? })
+        let threads = threads.max(1);
+        let slow = slow_lane::start(threads)?;
+        let workers = (0..threads)
+            .zip(slow.iter().cycle())
+            .map(|(index, slow)| Worker::start(number, index, slow.runtime().clone()))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { number, workers, slow })
     }
 
     pub(crate) fn count(&self) -> usize {
         self.workers.len()
     }
 
+    /// Threads of the slow lane.
+    pub(crate) fn slow(&self) -> usize {
+        self.slow.len()
+    }
+
     /// The worker whose thread this is.
     pub(crate) fn here(&self) -> Option<usize> {
         let (number, index) = HERE.get()?;
         (number == self.number).then_some(index)
+    }
+
+    /// The runtimes of all workers.
+    pub(crate) fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.workers.iter().map(|worker| &worker.thread.runtime)
     }
 
     /// The worker with the fewest tasks.
@@ -69,56 +109,91 @@ impl Workers {
     {
         let (index, worker) = self.idlest()?;
         let counted = Counted::new(worker.busy.clone());
-        let task = make(index);
-        Some(Running(worker.runtime.spawn(async move {
+        let task = on_its_lane(make(index), worker.slow.clone());
+        Some(Running::new(worker.thread.runtime.spawn(async move {
             let _counted = counted;
             task.await
         })))
     }
 
-    /// Starts a task on the thread with the fewest of them. What comes while that thread is busy wakes it once.
+    /// Starts a task on the thread with the fewest of them. What comes while that thread is busy wakes it once, and begins
+    /// a few at a time, behind what is ready: many instances half way would only push each other's memory out of the
+    /// processor's caches, and keep a place in the pool.
     pub(crate) fn start(&self, task: Task) {
         let Some((_, worker)) = self.idlest() else { return };
         let counted = Counted::new(worker.busy.clone());
+        let task = on_its_lane(task, worker.slow.clone());
         let task = Box::pin(async move {
             let _counted = counted;
             task.await;
         });
         let is_first = {
             let mut arrived = worker.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-            arrived.push(task);
-            arrived.len() == 1
+            arrived.tasks.push_back(task);
+            !std::mem::replace(&mut arrived.starting, true)
         };
         if is_first {
-            let arrived = worker.arrived.clone();
-            worker.runtime.spawn(async move {
-                let all =
-                    std::mem::take(&mut *arrived.lock().unwrap_or_else(PoisonError::into_inner));
-                all.into_iter().for_each(|task| drop(tokio::spawn(task)));
-            });
+            worker.thread.runtime.spawn(start_all(worker.arrived.clone()));
         }
     }
 }
 
-impl Worker {
-    fn start(number: usize, index: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let handle = runtime.handle().clone();
-        std::thread::Builder::new().name(format!("guests-{index}")).spawn(move || {
-            HERE.set(Some((number, index)));
-            // Ends with an error when the sandbox is dropped, which is the signal.
-            let _dropped = runtime.block_on(stopped);
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { runtime: handle, busy: Arc::default(), arrived: Arc::default(), _stop: stop })
+/// Starts what arrived, a few at a time: a task that yields goes on behind all that is ready by then. Where that takes
+/// long, as guests compute, all begin, so that short ones among them are not held up by those before.
+async fn start_all(arrived: Arc<Mutex<Arrived>>) {
+    let mut round = Instant::now();
+    loop {
+        {
+            let few = if round.elapsed() > LONG { usize::MAX } else { AT_ONCE };
+            round = Instant::now();
+            let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+            if arrived.tasks.is_empty() {
+                arrived.starting = false;
+                return;
+            }
+            let few = arrived.tasks.len().min(few);
+            arrived.tasks.drain(..few).for_each(|task| drop(tokio::spawn(task)));
+        }
+        tokio::task::yield_now().await;
     }
 }
 
-/// A task on a worker; dropping this ends it at its next yield.
+impl Worker {
+    fn start(number: usize, index: usize, slow: Handle) -> io::Result<Self> {
+        let begin = move || HERE.set(Some((number, index)));
+        let thread = Thread::start(format!("guests-{index}"), begin)?;
+        Ok(Self { thread, slow, busy: Arc::default(), arrived: Arc::default() })
+    }
+}
+
+impl Thread {
+    /// Starts it; `begin` is the first that it does.
+    pub(crate) fn start(name: String, begin: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let handle = runtime.handle().clone();
+        std::thread::Builder::new().name(name).spawn(move || {
+            begin();
+            // Ends with an error when its owner is dropped, which is the signal.
+            let _dropped = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { runtime: handle, _stop: stop })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+/// A task on another thread; dropping this ends it at its next yield.
 pub(crate) struct Running<T>(JoinHandle<T>);
 
 impl<T> Running<T> {
+    pub(crate) fn new(task: JoinHandle<T>) -> Self {
+        Self(task)
+    }
+
     pub(crate) async fn end(mut self) -> Result<T, JoinError> {
         (&mut self.0).await
     }

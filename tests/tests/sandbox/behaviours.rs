@@ -37,6 +37,7 @@ const fn test_of(behaviour: Behaviour) -> Test {
         Behaviour::LogFlood => misbehaviour::a_log_flood_is_cut_at_its_limit,
         Behaviour::Print => misbehaviour::standard_streams_are_log_lines,
         Behaviour::Post => network::a_granted_receiver_gets_the_notification,
+        Behaviour::Grind => network::what_computes_for_long_keeps_its_connections_and_its_time,
         Behaviour::Probe => network::receivers_that_break_the_protocol_are_told_apart,
         Behaviour::ManyRequests => network::requests_are_counted,
         Behaviour::EchoSecret => secrets::a_secret_is_revealed_only_where_the_destination_says_so,

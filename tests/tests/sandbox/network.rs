@@ -38,6 +38,25 @@ async fn connections_are_kept_and_belong_to_one_binding() {
 }
 
 #[tokio::test]
+pub(crate) async fn what_computes_for_long_keeps_its_connections_and_its_time() {
+    let receiver = Receiver::ok().await;
+    let toml = receiver.destination("grind").replace("\"1s\"", "\"10s\"");
+    let notifier = fixture(&toml).await;
+    for _ in 0..4 {
+        let sent = send(&notifier, "{}").await;
+        assert_eq!(note(&sent), "200 OK");
+        let least = Duration::from_millis(100);
+        assert!(sent.usage.elapsed >= least && !sent.usage.computed.is_zero(), "{sent:?}");
+    }
+    // They live on the worker's thread, not on the one that the calls went on to.
+    assert!(receiver.connections() <= 2, "{}", receiver.connections());
+    let hanging = Receiver::start(Behaviour::Hang).await;
+    let sent = send(&fixture(&hanging.destination("grind")).await, "{}").await;
+    let Outcome::Retry { reason, .. } = sent.outcome else { panic!("{sent:?}") };
+    assert_eq!(reason, "no answer in time");
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_is_a_timeout_that_the_guest_sees() {
     let receiver = Receiver::start(Behaviour::Hang).await;
     let started = Instant::now();
