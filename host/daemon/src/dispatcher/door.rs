@@ -7,6 +7,7 @@
 //! *Invariant:* a slot that is kept for a delivery is given to its attempt or freed, whatever becomes of the call and of
 //! whoever made it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use postrider_queue::{Enqueue, Enqueued, Lease, Queue, QueueError, Taking};
@@ -49,14 +50,24 @@ impl Waker {
         // A claim takes many in one statement, and is no slower for them.
         let entering = if let [item] = &*batch { self.entering(item) } else { None };
         let Some((entering, item)) = entering.and_then(|one| Some((one, batch.pop()?))) else {
+            let names = batch.iter().flat_map(|item| &item.destinations);
+            let names: HashSet<String> = names.map(|target| target.destination.clone()).collect();
             let answers = queue.enqueue(batch).await?;
-            self.wake();
+            self.wake_for(&names);
             return Ok(answers);
         };
         // A task of its own: whoever gives up waiting must not leave leases behind that nobody holds.
         let stored = tokio::spawn(entering.store(item)).await;
         let failed = |panic| QueueError::Unavailable(format!("storing failed: {panic}"));
         stored.map_err(failed)?.map(|answer| vec![answer])
+    }
+
+    /// Makes the dispatcher claim what was stored for these destinations, if there is one that takes it now.
+    fn wake_for(&self, names: &HashSet<String>) {
+        let shared = self.door().as_ref().map(|door| door.shared.clone());
+        if shared.is_none_or(|shared| shared.takes_any(names)) {
+            self.wake();
+        }
     }
 
     /// Opens the door of a dispatcher that runs.
@@ -85,6 +96,7 @@ impl Waker {
 impl Entering {
     async fn store(mut self, item: Enqueue) -> Result<Enqueued, QueueError> {
         let shared = &self.door.shared;
+        let names = item.destinations.iter().map(|target| target.destination.clone()).collect();
         let (host, lease) = (shared.options.host, shared.options.lease);
         let taking = Taking { host, lease, destinations: self.kept.destinations.clone() };
         // Taken before the call, so that the lease can only be older in our eyes than it is.
@@ -108,7 +120,7 @@ impl Entering {
             self.start(&registry, lease, claimed);
         }
         if rest {
-            self.door.shared.waker.wake();
+            self.door.shared.waker.wake_for(&names);
         }
         Ok(taken.enqueued)
     }

@@ -1,7 +1,7 @@
 //! How much this host takes now: free slots of each destination, a fair share of all slots, and the rates that all
 //! hosts share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -225,6 +225,21 @@ impl Shared {
             keeps
         };
         names.filter(keeps).map(str::to_owned).collect()
+    }
+
+    /// Whether one of these destinations takes what was stored for it. One that is left alone is woken for when that is
+    /// over; of one whose slots are all taken the next that becomes free is.
+    pub(super) fn takes_any(&self, names: &HashSet<String>) -> bool {
+        let registry = self.registry.load();
+        let mut slots = self.room.slots();
+        let takes = |name: &&String| {
+            let ready = registry.destination(name).filter(|entry| entry.is_ready());
+            ready.filter(|_| !self.breakers.is_shut(name)).is_some_and(|entry| {
+                slots.entry((*name).clone()).or_default().has_room(&entry.spec.policy)
+            })
+        };
+        // All of them, as those without room are to remember it.
+        names.iter().filter(takes).count() > 0
     }
 
     pub(super) fn note_tried(&self, destination: &str, got: usize) {

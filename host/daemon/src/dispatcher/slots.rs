@@ -46,10 +46,15 @@ impl DestinationSlots {
 
     /// How many deliveries it takes now: the free slots, within the rate.
     pub(super) fn wanted(&mut self, policy: &Policy, now: Instant) -> u32 {
-        let free = policy.concurrency.saturating_sub(self.in_flight);
-        // What waits for it is not asked for now, so nobody knows.
-        self.more |= free == 0;
+        let free = if self.has_room(policy) { policy.concurrency - self.in_flight } else { 0 };
         free.min(self.allowed(policy, now))
+    }
+
+    /// Whether a slot is free. Where none is, something may wait for the next, which nobody asks for now.
+    pub(super) fn has_room(&mut self, policy: &Policy) -> bool {
+        let has_room = self.in_flight < policy.concurrency;
+        self.more |= !has_room;
+        has_room
     }
 
     /// What to ask the queue for, to fill so many slots.

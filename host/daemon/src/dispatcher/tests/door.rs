@@ -130,6 +130,42 @@ async fn what_finds_no_free_slot_is_claimed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_in_for_a_full_destination_costs_no_claims() {
+    let (hanging, slack) = (Scripted::plays((0..2).map(|_| Play::Hang)), Scripted::plays([]));
+    let hanging_for = "policy.concurrency = 2";
+    let hall = Hall::open(&[("hanging", hanging_for, &hanging), ("slack", "", &slack)]).await;
+    for id in 1..=2 {
+        hall.enqueue(id, &["hanging"]).await.unwrap();
+    }
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(hanging.attempts(), 2);
+    hall.counting.asked.store(0, Ordering::Relaxed);
+    for id in 3..=100 {
+        hall.enqueue(id, &["hanging"]).await.unwrap();
+        hall.enqueue(100 + id, &["slack"]).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(slack.attempts(), 98);
+    let asked = hall.counting.asked.load(Ordering::Relaxed);
+    assert!(asked <= 2, "{asked} claims");
+}
+
+/// The slot that becomes free finds what came while there was none.
+#[tokio::test(start_paused = true)]
+async fn what_came_for_a_full_destination_begins_when_a_slot_is_free() {
+    let slow = Scripted::plays([Play::Late(Duration::from_millis(500))]);
+    let hall = Hall::open(&[("slow", "policy.concurrency = 1", &slow)]).await;
+    for id in 1..=3 {
+        hall.enqueue(id, &["slow"]).await.unwrap();
+    }
+    sleep(Duration::from_millis(400)).await;
+    assert_eq!(slow.attempts(), 1, "its only slot is taken");
+    // Long before the next poll.
+    sleep(Duration::from_millis(110)).await;
+    assert_eq!(slow.attempts(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_goes_by_claims() {
     let again = Outcome::Retry { reason: "no".into(), after: None, scope: Scope::Delivery };
     let slack = Scripted::plays([Play::Now(again)]);

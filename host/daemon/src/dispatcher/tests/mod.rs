@@ -35,6 +35,8 @@ enum Play {
     Spared(Outcome),
     /// Never answers.
     Hang,
+    /// Delivered after so long.
+    Late(Duration),
 }
 
 #[async_trait]
@@ -49,6 +51,10 @@ impl NotifierCall for Scripted {
                 return Sent { blame: Blame::Spared, ..Sent::new(outcome, parts_done) };
             }
             Some(Play::Hang) => std::future::pending().await,
+            Some(Play::Late(after)) => {
+                sleep(after).await;
+                Outcome::Delivered(Receipt::default())
+            }
         };
         Sent::new(outcome, parts_done)
     }
