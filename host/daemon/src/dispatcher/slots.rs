@@ -12,7 +12,9 @@ const CREDIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct DestinationSlots {
     in_flight: u32,
-    /// The last claim brought as many as were asked for: there may be more.
+    /// Its concurrency, when it was last looked at.
+    limit: u32,
+    /// There may be more: the last claim brought as many as were asked for, or nobody could ask.
     more: bool,
     /// Whose turn a single free slot is.
     retries_turn: bool,
@@ -52,7 +54,8 @@ impl DestinationSlots {
 
     /// Whether a slot is free. Where none is, something may wait for the next, which nobody asks for now.
     pub(super) fn has_room(&mut self, policy: &Policy) -> bool {
-        let has_room = self.in_flight < policy.concurrency;
+        self.limit = policy.concurrency;
+        let has_room = self.in_flight < self.limit;
         self.more |= !has_room;
         has_room
     }
@@ -70,7 +73,9 @@ impl DestinationSlots {
     /// A claim for `asked` brought `got` deliveries.
     pub(super) fn took(&mut self, asked: &Slots, got: usize) {
         self.tried(got);
-        self.more = u32::try_from(got).unwrap_or(u32::MAX) >= asked.free;
+        // What was stored while others took its last slots, the claim may not have seen.
+        let is_full = self.in_flight >= self.limit;
+        self.more = is_full || u32::try_from(got).unwrap_or(u32::MAX) >= asked.free;
         self.retries_turn = !self.retries_turn;
     }
 
@@ -221,6 +226,16 @@ mod tests {
             }
             assert_eq!(slots.keep(&policy), keeps, "{got} of 8");
         }
+    }
+
+    #[test]
+    fn what_came_while_it_was_full_is_not_forgotten_by_a_claim_under_way() {
+        let (mut slots, policy) = (DestinationSlots::default(), policy(4, None));
+        let asked = asked(&mut slots, &policy, Instant::now());
+        slots.tried(4);
+        assert!(!slots.has_room(&policy));
+        slots.took(&asked, 0);
+        assert!(slots.ended());
     }
 
     #[test]
