@@ -1,11 +1,11 @@
 //! Enqueue and fan-out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use postrider_core::{Notification, NotificationId, TraceContext};
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
 
 use super::order::Keys;
 use super::{json, rows, sql};
@@ -190,13 +190,32 @@ async fn store(
 ) -> Result<HashMap<NotificationId, i64>, sqlx::Error> {
     let stored: Vec<Stored<'_>> = wave.iter().map(|(_, order)| stored(order.item, now)).collect();
     let store = sqlx::query(sql::STORE).bind(json(&stored)?).bind(now);
-    let rows = store.fetch_all(connection).await?;
+    let (first, last) = numbers(&store.execute(&mut *connection).await?)?;
+    let ids = wave.iter().map(|(_, order)| order.item.notification.id);
+    // Nobody else writes: all of them have numbers in a row.
+    if last - first + 1 == i64::try_from(wave.len()).unwrap_or(i64::MAX) {
+        return Ok(ids.zip(first..).collect());
+    }
+    if first > last {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(sql::STORED).bind(first).bind(last).fetch_all(connection).await?;
     let ids = rows.iter().map(|row| {
         let id = row.try_get::<&str, _>("id")?.parse();
         let id = id.map_err(|error: uuid::Error| sqlx::Error::Decode(error.into()))?;
         Ok((id, row.try_get("seq")?))
     });
     ids.collect()
+}
+
+/// The numbers of what one statement inserted, from the first to the last. In a transaction nobody else takes one, and
+/// SQLite gives each new row the number after the highest (<https://sqlite.org/autoinc.html>).
+fn numbers(done: &SqliteQueryResult) -> Result<(i64, i64), sqlx::Error> {
+    let many =
+        i64::try_from(done.rows_affected()).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    // Where nothing was inserted the number is of an older statement.
+    let last = if many == 0 { 0 } else { done.last_insert_rowid() };
+    Ok((last - many + 1, last))
 }
 
 /// Answers the leases on those that were to be taken, and could be.
@@ -246,9 +265,15 @@ async fn take(
     routed: &[(i64, Order<'_>, Vec<&Target>)],
     now: i64,
 ) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
+    let held: String = sqlx::query_scalar(sql::HELD).bind(now).fetch_one(&mut *connection).await?;
+    let held: HashSet<String> =
+        serde_json::from_str(&held).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let taker = |order: &Order<'_>, target: &Target| {
+        order.taker(target).filter(|_| !held.contains(&target.destination))
+    };
     let takeable = routed.iter().map(|(row, order, targets)| {
         let targets = targets.iter().map(|target| {
-            let taker = order.taker(target);
+            let taker = taker(order, target);
             TakeableTarget {
                 destination: &target.destination,
                 host: taker.map(|(host, _)| host.to_string()),
@@ -258,14 +283,15 @@ async fn take(
         Takeable { row: *row, targets: targets.collect() }
     });
     let takeable = json(&takeable.collect::<Vec<_>>())?;
-    let taken = sqlx::query(sql::DELIVER_TAKEN).bind(takeable).bind(now);
+    let taken =
+        sqlx::query(sql::DELIVER_TAKEN).bind(takeable).bind(now).execute(connection).await?;
+    let all =
+        routed.iter().flat_map(|(_, order, targets)| targets.iter().map(move |to| (order, to)));
+    let (first, last) = numbers(&taken)?;
     let mut leases: HashMap<NotificationId, Vec<Lease>> = HashMap::new();
-    let orders: HashMap<i64, Order<'_>> =
-        routed.iter().map(|(row, order, _)| (*row, *order)).collect();
-    for row in taken.fetch_all(connection).await? {
-        let order = orders.get(&row.try_get("notification")?);
-        if let (Some(order), true) = (order, row.try_get("taken")?) {
-            let lease = order.lease(row.try_get("destination")?, row.try_get("id")?);
+    for (id, (order, target)) in (first..=last).zip(all) {
+        if taker(order, target).is_some() {
+            let lease = order.lease(&target.destination, id);
             leases.entry(lease.notification.id).or_default().push(lease);
         }
     }

@@ -89,8 +89,8 @@ pub(super) const KNOWN: &str = concat!(
     " WHERE n.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// ?1: notifications, none like another by id or key; ?2: now. Answers those that were not there before. Not by
-/// `ON CONFLICT`, which uses numbers up.
+/// ?1: notifications, none like another by id or key; ?2: now. Those that were not there before get the numbers after
+/// the highest, in their order. Not by `ON CONFLICT`, which uses numbers up; without `RETURNING`, as each row is a trip.
 pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
      content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \
      deliveries, expires, traceparent, tracestate) \
@@ -100,26 +100,27 @@ pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, sub
      value ->> 'deliveries', value ->> 'expires', value ->> 'traceparent', \
      value ->> 'tracestate' FROM jsonb_each(?1) AS x \
      WHERE NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = x.value ->> 'id') \
-     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.idempotency_key = x.value ->> 'key') \
-     RETURNING seq, id";
+     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.idempotency_key = x.value ->> 'key')";
+
+/// ?1: a number, ?2: another. Which notifications have those from one to the other.
+pub(super) const STORED: &str = "SELECT seq, id FROM notifications WHERE seq BETWEEN ?1 AND ?2";
 
 /// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
 pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
      SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
      FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
 
+/// ?1: now. Destinations that nothing is sent to, as a JSON array.
+pub(super) const HELD: &str = "SELECT json_group_array(destination) FROM holds WHERE until > ?1";
+
 /// ?1: rows and their targets, each with who takes it and until when, if anybody does; ?2: now. Like [`DELIVER`], but
-/// what is taken is leased at once, unless its destination is held.
+/// what is taken is leased at once.
 pub(super) const DELIVER_TAKEN: &str = "INSERT INTO deliveries (notification, destination, due, \
      created, since, owner, claimed, token, attempt) \
-     SELECT seq, name, iif(host IS NULL, ?2, until), ?2, ?2, host, iif(host IS NULL, NULL, ?2), \
-     host IS NOT NULL, host IS NOT NULL \
-     FROM (SELECT x.value ->> 'row' AS seq, y.value ->> 'destination' AS name, \
-       y.value ->> 'until' AS until, iif(EXISTS (SELECT 1 FROM holds h \
-         WHERE h.destination = y.value ->> 'destination' AND h.until > ?2), NULL, \
-         y.value ->> 'host') AS host \
-       FROM jsonb_each(?1) AS x CROSS JOIN jsonb_each(x.value, '$.targets') AS y) \
-     RETURNING id, notification, destination, owner IS NOT NULL AS taken";
+     SELECT x.value ->> 'row', y.value ->> 'destination', coalesce(y.value ->> 'until', ?2), ?2, ?2, \
+     y.value ->> 'host', iif(y.value ->> 'host' IS NULL, NULL, ?2), \
+     y.value ->> 'host' IS NOT NULL, y.value ->> 'host' IS NOT NULL \
+     FROM jsonb_each(?1) AS x CROSS JOIN jsonb_each(x.value, '$.targets') AS y";
 
 /// When a delivery that waits for its key's head is due.
 macro_rules! never {
