@@ -7,6 +7,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::clocks::{WasiClocksCtx, WasiClocksCtxView};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) waited: Arc<AtomicU64>,
     /// Made when the guest first asks for any of it: most never do.
     wasi: Option<WasiCtx>,
+    /// By themselves: whoever signs asks for the time, and for nothing else that WASI has.
+    clocks: Option<WasiClocksCtx>,
     http: WasiHttpCtx,
     table: ResourceTable,
 }
@@ -99,6 +102,7 @@ impl Context {
             is_long: false,
             waited: Arc::default(),
             wasi: None,
+            clocks: None,
             http,
             table,
             log,
@@ -112,6 +116,11 @@ impl Context {
         let limits = &self.binding.limits;
         let most = size(limits.resources.min(limits.handles).into());
         self.table.iter_mut().count() > most / 2
+    }
+
+    pub(crate) fn time(&mut self) -> WasiClocksCtxView<'_> {
+        let clocks = self.clocks.get_or_insert_with(WasiClocksCtx::default);
+        WasiClocksCtxView { ctx: clocks, table: &mut self.table }
     }
 
     /// Tells its binding whether its call computed for long, once that is over. Answers whether it was short: one that

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Method};
 use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi::clocks::WasiClocks;
+use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 
 use crate::binding::{Binding, StateAccess};
 use crate::bindings::postrider::notifier::host::{Algorithm, Level as GuestLevel, SignError};
@@ -23,6 +25,10 @@ use crate::state::{MAX_KEY, MAX_VALUE, StateEntry, StateError};
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Context>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(true);
+    wall_clock::add_to_linker::<_, WasiClocks>(&mut linker, Context::time)?;
+    monotonic_clock::add_to_linker::<_, WasiClocks>(&mut linker, Context::time)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     host::add_to_linker::<_, HasSelf<Context>>(&mut linker, |context| context)?;
     http_import::add_to_linker::<_, HasSelf<Context>>(&mut linker, |context| context)?;
