@@ -23,7 +23,7 @@ use crate::api::auth::doorman::Doorman;
 use crate::api::auth::session::{self, Sessions};
 use crate::api::gate::Gate;
 use crate::api::overview::Overview;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Parts};
 use crate::config::{Config, Database};
 use crate::dispatcher::{Dispatcher, Options, Waker};
 use crate::feed::Feed;
@@ -188,7 +188,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
         certificate,
         hinter,
     };
-    let api = Api {
+    let api = Api::new(Parts {
         queue: queue.clone(),
         access: access.clone(),
         audit: Audit::new(access.clone()),
@@ -206,7 +206,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
         database: config.database.shown().into(),
         now,
         new_id,
-    };
+    });
     gate.open(api::router(api));
     tracing::info!(host.id = %host, wasmtime.version = postrider_sandbox::wasmtime_version(), "ready at {told_urls}");
     manager.ready();

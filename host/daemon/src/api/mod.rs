@@ -54,6 +54,7 @@ mod schema;
 mod trace;
 pub mod view;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
@@ -79,9 +80,12 @@ use auth::audit::Audit;
 use auth::doorman::{self, Doorman};
 use problem::Problem;
 
-/// What the handlers need.
+/// What the handlers need: one for all requests.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Parts>);
+
+/// Its parts.
+pub struct Parts {
     pub queue: Arc<dyn Queue>,
     pub access: Arc<dyn Access>,
     pub audit: Audit,
@@ -103,6 +107,20 @@ pub struct Api {
     pub database: Arc<str>,
     pub now: fn() -> Timestamp,
     pub new_id: fn() -> uuid::Uuid,
+}
+
+impl Api {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// Rows of a list, unless the caller asks for fewer.

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
-use crate::api::Api;
 use crate::api::auth::audit::Audit;
 use crate::api::auth::doorman::Doorman;
 use crate::api::auth::session::Sessions;
+use crate::api::{Api, Parts};
 use crate::dispatcher::Waker;
 use crate::feed::Feed;
 use crate::plugins::asked::Asker;
@@ -30,7 +30,7 @@ use crate::upkeep::admission::{Admission, Limits};
 fn api(signals: &Signals) -> Api {
     let store = Arc::new(MemoryQueue::new(Timestamp::UNIX_EPOCH));
     let sessions = Sessions::new([7; 64], || Timestamp::UNIX_EPOCH);
-    Api {
+    Api::new(Parts {
         queue: store.clone(),
         access: store.clone(),
         audit: Audit::new(store.clone()),
@@ -48,7 +48,7 @@ fn api(signals: &Signals) -> Api {
         database: "memory".into(),
         now: || Timestamp::UNIX_EPOCH,
         new_id: Uuid::nil,
-    }
+    })
 }
 
 fn lease(lost: u32) -> Lease {
