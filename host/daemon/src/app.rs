@@ -49,6 +49,11 @@ use crate::upkeep::{heart, pruner};
 /// meanwhile waits for its destination.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
+/// What is leased ahead of the free slots ends within this time, and within this share of the lease: other hosts could
+/// have had it meanwhile.
+const AHEAD: Duration = Duration::from_millis(500);
+const AHEAD_SHARE: u32 = 8;
+
 /// Wait before the next try to open a database that is not there at the start.
 const DATABASE_WAIT: Duration = Duration::from_secs(1);
 /// Shortest time between two lines in the log about it.
@@ -157,6 +162,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
         grace: config.grace,
         orphan_after: config.orphan_after,
         max_concurrency: config.max_concurrency,
+        ahead: AHEAD.min(config.lease / AHEAD_SHARE),
         signals: signals.clone(),
         now,
         dice,

@@ -57,6 +57,8 @@ fn options() -> Result<Options> {
         grace: Duration::from_secs(20),
         orphan_after: LEASE,
         max_concurrency: MAX_CONCURRENCY,
+        // By the clock, which is the machine's.
+        ahead: Duration::ZERO,
         signals: Signals::new()?,
         now,
         dice: || 0.5,

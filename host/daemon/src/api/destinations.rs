@@ -87,6 +87,7 @@ pub async fn pause(
     }
     one(&api, &name).await?;
     api.queue.pause(&name, &given.reason).await?;
+    api.waker.rest(&name);
     record(&api, &caller, "destination.pause", &name, json!({"reason": given.reason})).await?;
     api.feed.tell([api.feed.destination("destination.paused", &name, &given.reason)]);
     api.overview.changed();

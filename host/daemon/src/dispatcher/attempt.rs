@@ -17,52 +17,38 @@ use crate::signals::Lost;
 /// A send does not start when less than this share of its lease is left: its receiver may get it a second time.
 const MARGIN_SHARE: u32 = 4;
 
-/// Starts the attempt of a lease that was claimed at `claimed`; one of a destination that is gone is handed back.
+/// Starts the attempt of a lease that was claimed at `claimed`, or settles it untried where none may start: then its slot
+/// is still the caller's, and the answer is false.
 pub(super) fn start_in(
     shared: &Arc<Shared>,
     registry: &Registry,
-    (lease, claimed): (Lease, Instant),
+    (mut lease, claimed): (Lease, Instant),
     settler: &Settler,
     ticket: Option<Ticket>,
-) {
-    match registry.destination(&lease.destination) {
-        Some(entry) => {
-            start(shared.clone(), entry.clone(), (lease, claimed), settler.clone(), ticket);
-        }
-        None => {
-            shared.free_slot(&lease.destination);
-            settler.settle(&lease, release(&lease));
-        }
-    }
-}
-
-/// Starts an attempt, or settles its lease untried where none may start.
-fn start(
-    shared: Arc<Shared>,
-    entry: Arc<Entry>,
-    (lease, claimed): (Lease, Instant),
-    settler: Settler,
-    ticket: Option<Ticket>,
-) {
-    let policy = &entry.spec.policy;
-    if let Some(cause) = settle::refuse(&lease.standing, policy) {
-        shared.free_slot(&lease.destination);
-        refuse(&shared, Some(&entry), &lease, cause, &settler);
-        return;
-    }
-    let stale = claimed.elapsed() > shared.options.lease - shared.options.lease / MARGIN_SHARE;
-    let call = entry.call().filter(|_| !stale).cloned();
-    let Some(call) = call else {
-        shared.free_slot(&lease.destination);
+) -> bool {
+    let Some(entry) = registry.destination(&lease.destination) else {
         settler.settle(&lease, release(&lease));
-        return;
+        return false;
+    };
+    let waited = claimed.elapsed();
+    lease.standing = lease.standing.after(waited);
+    if let Some(cause) = settle::refuse(&lease.standing, &entry.spec.policy) {
+        refuse(shared, Some(entry), &lease, cause, settler);
+        return false;
+    }
+    let stale = waited > shared.options.lease - shared.options.lease / MARGIN_SHARE;
+    let Some(call) = entry.call().filter(|_| !stale).cloned() else {
+        settler.settle(&lease, release(&lease));
+        return false;
     };
     let until = call.patience(&lease.notification).map(|patience| Instant::now() + patience);
     let lost = shared.held.hold(lease.key, until);
+    let (shared, settler) = (shared.clone(), settler.clone());
     let attempts = shared.attempts.clone();
-    let begun = Begun { shared, lease, freed: false, settled: false };
-    let attempt = run(begun, lost, entry, call.clone(), settler, ticket);
+    let begun = Begun { shared, lease, settler, freed: false, settled: false };
+    let attempt = run(begun, lost, entry.clone(), call.clone(), ticket);
     call.start(Box::pin(attempts.track_future(attempt)));
+    true
 }
 
 /// Settles what was leased because it came too late, or because its fallback takes over. It took no slot.
@@ -122,11 +108,10 @@ pub(super) fn release(lease: &Lease) -> Settle {
 }
 
 async fn run(
-    mut begun: Begun,
+    begun: Begun,
     lost: CancellationToken,
     entry: Arc<Entry>,
     call: Arc<dyn NotifierCall>,
-    settler: Settler,
     ticket: Option<Ticket>,
 ) {
     let (shared, lease) = (&begun.shared, &begun.lease);
@@ -148,26 +133,24 @@ async fn run(
     };
     // Before the slot is free: a destination that is left alone from now on gets no more.
     let sent = sent.map(|sent| breakers::judge(shared, &entry, sent, ticket));
-    begun.settled = true;
-    begun.free();
-    let (shared, lease) = (&begun.shared, &begun.lease);
-    let Some(sent) = sent else {
-        settler.settle(lease, release(lease));
-        return;
-    };
     let duration = clock.elapsed();
-    shared.options.signals.attempted(&lease.destination, &sent.outcome, duration);
-    let attempt = Attempt {
-        number: lease.attempt,
-        started,
-        duration,
-        outcome: sent.outcome.label().to_owned(),
-        reason: sent.outcome.reason(),
-        plugin: call.module().to_owned(),
-        host: shared.options.host,
+    let settle = match sent {
+        None => release(lease),
+        Some(sent) => {
+            shared.options.signals.attempted(&lease.destination, &sent.outcome, duration);
+            let attempt = Attempt {
+                number: lease.attempt,
+                started,
+                duration,
+                outcome: sent.outcome.label().to_owned(),
+                reason: sent.outcome.reason(),
+                plugin: call.module().to_owned(),
+                host: shared.options.host,
+            };
+            conclude(shared, &entry, lease, sent, attempt, duration)
+        }
     };
-    let settle = conclude(shared, &entry, lease, sent, attempt, duration);
-    settler.settle(lease, settle);
+    begun.settle(settle);
 }
 
 fn conclude(
@@ -240,14 +223,31 @@ fn without_attempt(lease: &Lease, settlement: Settlement, reason: &str) -> Settl
 struct Begun {
     shared: Arc<Shared>,
     lease: Lease,
+    settler: Settler,
     freed: bool,
     settled: bool,
 }
 
 impl Begun {
+    /// What waits for a destination that asks for a rest, or is left alone from now on, is handed back.
+    fn settle(mut self, settle: Settle) {
+        self.settled = true;
+        let Self { shared, lease, settler, .. } = &self;
+        let rests = matches!(settle.settlement, Settlement::Retry { hold: Some(_), .. });
+        if rests || shared.breakers.is_shut(&lease.destination) {
+            settler.settle(lease, settle);
+            shared.hand_back(&lease.destination, settler);
+            self.free();
+        } else {
+            // The next one first: nobody waits for a settlement.
+            self.free();
+            self.settler.settle(&self.lease, settle);
+        }
+    }
+
     fn free(&mut self) {
         if !std::mem::replace(&mut self.freed, true) {
-            self.shared.free_slot(&self.lease.destination);
+            self.shared.ended(&self.lease.destination, &self.settler);
         }
     }
 }

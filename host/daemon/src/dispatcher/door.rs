@@ -1,10 +1,10 @@
-//! The short way in: a notification whose destinations have free slots is leased as it is stored, and its attempts start
-//! from memory. No claim has to find it.
+//! The short way in: a notification whose destinations have free slots, or so many ends that a place among those that
+//! wait for one will do, is leased as it is stored, and its attempts start from memory. No claim has to find it.
 //!
-//! At most half of a destination's slots go this way, and none while more waits for it than its last claim took: what
-//! waits in the queue, for its first attempt or a later one, is not overtaken for long.
+//! None goes this way while more waits for its destination than the last claim took, and claims bring what waits in the
+//! queue to the same places: it is not overtaken for long.
 //!
-//! *Invariant:* a slot that is kept for a delivery is given to its attempt or freed, whatever becomes of the call and of
+//! *Invariant:* a slot or place that is kept for a delivery is given to it or back, whatever becomes of the call and of
 //! whoever made it.
 
 use std::collections::HashSet;
@@ -14,6 +14,7 @@ use postrider_queue::{Enqueue, Enqueued, Lease, Queue, QueueError, Taking};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::places::{Kept, Placed};
 use super::settler::Settler;
 use super::{Shared, Waker, attempt};
 use crate::registry::Registry;
@@ -25,16 +26,15 @@ pub(super) struct Door {
     settler: Settler,
 }
 
-/// Slots that are kept for deliveries while they are stored.
-struct Kept {
-    shared: Arc<Shared>,
-    destinations: Vec<String>,
+/// Slots and places that are kept for deliveries while they are stored.
+struct Places {
+    door: Door,
+    kept: Vec<Kept>,
 }
 
 /// One notification that comes in by the door.
 struct Entering {
-    door: Door,
-    kept: Kept,
+    places: Places,
     /// A stop waits for it.
     _token: TaskTrackerToken,
 }
@@ -70,6 +70,13 @@ impl Waker {
         }
     }
 
+    /// A destination is left alone from now on: what waits for its slots on this host is handed back.
+    pub fn rest(&self, destination: &str) {
+        if let Some(Door { shared, settler }) = &*self.door() {
+            shared.hand_back(destination, settler);
+        }
+    }
+
     /// Opens the door of a dispatcher that runs.
     pub(super) fn open(&self, shared: &Arc<Shared>, settler: &Settler) {
         *self.door() = Some(Door { shared: shared.clone(), settler: settler.clone() });
@@ -83,9 +90,8 @@ impl Waker {
     fn entering(&self, item: &Enqueue) -> Option<Entering> {
         let door = self.door();
         let door = door.as_ref()?;
-        let kept = Kept::of(&door.shared, item)?;
-        let token = door.shared.attempts.token();
-        Some(Entering { door: door.clone(), kept, _token: token })
+        let places = Places::of(door, item)?;
+        Some(Entering { places, _token: door.shared.attempts.token() })
     }
 
     fn door(&self) -> MutexGuard<'_, Option<Door>> {
@@ -95,10 +101,11 @@ impl Waker {
 
 impl Entering {
     async fn store(mut self, item: Enqueue) -> Result<Enqueued, QueueError> {
-        let shared = &self.door.shared;
+        let shared = self.places.door.shared.clone();
         let names = item.destinations.iter().map(|target| target.destination.clone()).collect();
         let (host, lease) = (shared.options.host, shared.options.lease);
-        let taking = Taking { host, lease, destinations: self.kept.destinations.clone() };
+        let destinations = self.places.kept.iter().map(|kept| kept.destination.clone()).collect();
+        let taking = Taking { host, lease, destinations };
         // Taken before the call, so that the lease can only be older in our eyes than it is.
         let claimed = Instant::now();
         let taken = tokio::select! {
@@ -117,42 +124,58 @@ impl Entering {
         let rest = all > taken.leases.len();
         let registry = shared.registry.load();
         for lease in taken.leases {
-            self.start(&registry, lease, claimed);
+            self.places.take(&registry, lease, claimed);
         }
         if rest {
-            self.door.shared.waker.wake_for(&names);
+            shared.waker.wake_for(&names);
         }
         Ok(taken.enqueued)
     }
-
-    fn start(&mut self, registry: &Registry, lease: Lease, claimed: Instant) {
-        // From here on the attempt has the slot.
-        let kept = &mut self.kept.destinations;
-        if let Some(place) = kept.iter().position(|name| *name == lease.destination) {
-            kept.swap_remove(place);
-        }
-        let Door { shared, settler } = &self.door;
-        attempt::start_in(shared, registry, (lease, claimed), settler, None);
-    }
 }
 
-impl Kept {
-    /// The slots that there are for a notification; none where there is none.
-    fn of(shared: &Arc<Shared>, item: &Enqueue) -> Option<Self> {
+impl Places {
+    /// Those that there are for a notification; none where there is none.
+    fn of(door: &Door, item: &Enqueue) -> Option<Self> {
         if !item.is_immediate() {
             return None;
         }
-        let registry = shared.registry.load();
+        let registry = door.shared.registry.load();
         let names = item.destinations.iter().map(|target| &*target.destination);
-        let destinations = shared.keep_slots(&registry, names);
-        (!destinations.is_empty()).then(|| Self { shared: shared.clone(), destinations })
+        let kept = door.shared.keep(&registry, &item.notification, names);
+        (!kept.is_empty()).then(|| Self { door: door.clone(), kept })
+    }
+
+    /// A lease takes what was kept for it.
+    fn take(&mut self, registry: &Registry, lease: Lease, claimed: Instant) {
+        let Door { shared, settler } = &self.door;
+        let place = self.kept.iter().position(|kept| kept.destination == lease.destination);
+        let Some(kept) = place.map(|place| self.kept.swap_remove(place)) else {
+            return settler.settle(&lease, attempt::release(&lease));
+        };
+        let waiting = (lease, claimed);
+        let placed = match kept.is_slot() {
+            true => Placed::Begins(waiting),
+            false => shared.take_place(&kept, waiting),
+        };
+        match placed {
+            Placed::Waits => {}
+            Placed::Begins(next) => {
+                if !attempt::start_in(shared, registry, next, settler, None) {
+                    shared.free_slot(&kept.destination, settler);
+                }
+            }
+            Placed::Closed((lease, _)) => {
+                shared.give_back(&kept, settler);
+                settler.settle(&lease, attempt::release(&lease));
+            }
+        }
     }
 }
 
-impl Drop for Kept {
+impl Drop for Places {
     fn drop(&mut self) {
-        for destination in &self.destinations {
-            self.shared.free_slot(destination);
+        for kept in &self.kept {
+            self.door.shared.give_back(kept, &self.door.settler);
         }
     }
 }

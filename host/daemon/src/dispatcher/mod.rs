@@ -18,16 +18,19 @@
 //!
 //! *Invariant:* nothing here sleeps out a backoff. Backoff is the delivery's `due` in the queue, so restarts keep it.
 //!
-//! *Invariant:* a lease is started at once or handed back; it never waits in memory.
+//! *Invariant:* a lease is started at once, or waits for a slot for a moment, which is far shorter than the lease; what
+//! waits longer, or for a destination that is left alone, is handed back.
 //!
 //! *Invariant:* every wait ends at `stop`.
 
+mod ahead;
 mod attempt;
 mod breakers;
 mod door;
 mod fair;
 mod leases;
 mod looks;
+mod places;
 mod room;
 mod settler;
 mod slots;
@@ -42,9 +45,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postrider_core::{HostId, Notification, Outcome};
-use postrider_queue::{
-    Claim, Lease, MAX_BATCH, Queue, QueueError, Route, Slots, Sweep, TrialClaim,
-};
+use postrider_queue::{MAX_BATCH, Queue, QueueError, Route, Slots, Sweep, TrialClaim};
 use postrider_sandbox::Task;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -55,7 +56,7 @@ use crate::feed::Feed;
 use crate::registry::{Entry, Registry, SharedRegistry};
 use crate::signals::Signals;
 use crate::signals::pulse::Loop;
-use breakers::{Breakers, Diversion, Ticket};
+use breakers::{Breakers, Diversion};
 use door::Door;
 use leases::Held;
 use looks::Agenda;
@@ -145,6 +146,9 @@ pub struct Options {
     pub orphan_after: Duration,
     /// Most deliveries under way at once, over all destinations.
     pub max_concurrency: u32,
+    /// Of a destination so much is leased ahead of its free slots as ends within this time, by the pace of the last
+    /// moment; far shorter than `lease`. Zero: nothing.
+    pub ahead: Duration,
     /// Hears of everything that happens.
     pub signals: Signals,
     /// The time of day, for the attempts' start only.
@@ -259,7 +263,7 @@ impl Dispatcher {
         self.waker.open(&self.shared, &settler);
         self.dispatch(&settler, &stop).await;
         self.waker.close();
-        self.drain().await;
+        self.drain(&settler).await;
         drop(settler);
         self.shared.breakers.finish();
         let turned = turning.abort_handle();
@@ -361,16 +365,17 @@ impl Dispatcher {
         let mut in_vain = false;
         if now >= agenda.claim && self.planned_claim().is_none_or(|at| now >= at) {
             *self.waker.next_claim() = Some(now + LONGEST_WAIT);
-            let got = self.claim(&registry, settler).await?;
+            let Claimed { got, asked } = self.claim(&registry, settler).await?;
             if got > 0 {
                 *self.waker.next_claim() = None;
                 agenda.claimed(got, self.shared.freed(), Instant::now());
-            } else {
+            } else if asked {
                 in_vain = true;
                 agenda.look_now(now);
             }
         }
         if now >= agenda.next_look() {
+            self.shared.hand_back_late(settler);
             self.look(&registry, agenda, in_vain).await?;
         }
         let claim = self.planned_claim().unwrap_or(now).max(agenda.claim);
@@ -390,11 +395,11 @@ impl Dispatcher {
         agenda: &mut Agenda,
         in_vain: bool,
     ) -> Result<(), QueueError> {
-        let (names, refill) = self.shared.could_take(registry);
+        let (names, token) = self.shared.could_take(registry);
         self.waker.plan_anew();
         let look = self.shared.queue.look(&names).await?;
         let due = agenda.looked(&look, in_vain, Instant::now());
-        for wait in [due, refill].into_iter().flatten() {
+        for wait in [due, token].into_iter().flatten() {
             self.waker.wake_in(wait);
         }
         Ok(())
@@ -499,72 +504,62 @@ impl Dispatcher {
             let tickets = breakers::watch(self.shared.clone(), entry.clone(), &tried);
             self.shared.note_tried(&claim.destination, tried.leases.len());
             for (lease, ticket) in tried.leases.into_iter().zip(tickets) {
-                self.start_one(registry, lease, claimed, settler, Some(ticket));
+                let (shared, lease) = (&self.shared, (lease, claimed));
+                if !attempt::start_in(shared, registry, lease, settler, Some(ticket)) {
+                    shared.free_slot(&claim.destination, settler);
+                }
             }
         }
         Ok(())
     }
 
-    /// Claims up to every ready destination's free slots and starts what it got. Answers how many.
-    async fn claim(&self, registry: &Registry, settler: &Settler) -> Result<usize, QueueError> {
-        let (mut got, mut asked) = (0, 0);
+    /// Claims up to every ready destination's free slots, and what is leased ahead of them.
+    async fn claim(&self, registry: &Registry, settler: &Settler) -> Result<Claimed, QueueError> {
+        let (mut claimed, mut given) = (Claimed { got: 0, asked: false }, 0);
         for pass in 1.. {
             let takers = self.shared.takers(registry);
             // Slots that were asked for in vain are free for those that could not be asked with them.
-            asked += takers.first.len();
-            let more = asked < takers.all && !takers.first.is_empty() && pass < CLAIMS;
-            got += self.claim_for(registry, takers.first, settler).await?;
+            given += takers.first.given;
+            let more = given < takers.all && takers.first.given > 0 && pass < CLAIMS;
+            claimed.add(self.claim_for(registry, takers.first, takers.scarce, settler).await?);
             if takers.scarce {
-                got += self.claim_for(registry, self.shared.hungry(registry), settler).await?;
+                let hungry = self.shared.hungry(registry);
+                claimed.add(self.claim_for(registry, hungry, true, settler).await?);
             }
             if !more {
-                self.shared.note_wanted(registry, asked < takers.all, takers.freed);
+                self.shared.note_wanted(registry, given < takers.all, takers.freed);
                 break;
             }
         }
-        Ok(got)
+        Ok(claimed)
     }
 
     async fn claim_for(
         &self,
         registry: &Registry,
-        slots: Vec<Slots>,
+        room::Round { begin, asks, .. }: room::Round,
+        scarce: bool,
         settler: &Settler,
-    ) -> Result<usize, QueueError> {
-        let slots = self.shared.within_rates(registry, slots).await?;
-        if slots.is_empty() {
-            return Ok(0);
-        }
+    ) -> Result<Claimed, QueueError> {
+        let begun = !begin.is_empty();
+        self.shared.start_all(registry, begin, settler);
+        let Some(claim) = self.shared.asks(registry, asks).await? else {
+            // What was asked of nobody, or what a rate keeps back, is for a look to plan, unless slots were taken.
+            return Ok(Claimed { got: 0, asked: !begun });
+        };
         let options = &self.shared.options;
-        let claim = Claim { host: options.host, lease: options.lease, slots };
         // Taken before the claim, so that the lease can only be older in our eyes than it is.
-        let claimed = Instant::now();
-        let leases = self.shared.queue.claim(&claim).await?;
-        options.signals.claimed(&leases, claimed.elapsed());
-        self.shared.note_claimed(&claim, &leases);
-        let count = leases.len();
-        for lease in leases {
-            self.start(registry, lease, claimed, settler);
-        }
-        Ok(count)
+        let start = Instant::now();
+        let leases = self.shared.queue.claim(&claim.0).await?;
+        options.signals.claimed(&leases, start.elapsed());
+        let got = leases.len();
+        let begun = self.shared.claimed(&claim, leases, start, scarce);
+        self.shared.start_all(registry, begun, settler);
+        Ok(Claimed { got, asked: true })
     }
 
-    fn start(&self, registry: &Registry, lease: Lease, claimed: Instant, settler: &Settler) {
-        self.start_one(registry, lease, claimed, settler, None);
-    }
-
-    fn start_one(
-        &self,
-        registry: &Registry,
-        lease: Lease,
-        claimed: Instant,
-        settler: &Settler,
-        ticket: Option<Ticket>,
-    ) {
-        attempt::start_in(&self.shared, registry, (lease, claimed), settler, ticket);
-    }
-
-    async fn drain(&self) {
+    async fn drain(&self, settler: &Settler) {
+        self.shared.stop_waiting(settler);
         let attempts = &self.shared.attempts;
         attempts.close();
         if !attempts.is_empty() {
@@ -579,6 +574,20 @@ impl Dispatcher {
             self.shared.hand_back.cancel();
             attempts.wait().await;
         }
+    }
+}
+
+/// What claims came to.
+struct Claimed {
+    got: usize,
+    /// Whether a look is worth it where they brought nothing.
+    asked: bool,
+}
+
+impl Claimed {
+    fn add(&mut self, other: Self) {
+        self.got += other.got;
+        self.asked |= other.asked;
     }
 }
 

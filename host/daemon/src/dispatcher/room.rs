@@ -1,17 +1,20 @@
-//! How much this host takes now: free slots of each destination, a fair share of all slots, and the rates that all
-//! hosts share.
+//! How much this host takes now: free slots of each destination, a fair share of all slots, what is leased ahead of
+//! them, and the rates that all hosts share.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postrider_queue::{Claim, Lease, QueueError, RateAsk, Slots};
+use postrider_queue::{Claim, Lease, MAX_BATCH, QueueError, RateAsk, Slots};
 use tokio::time::Instant;
 
-use super::Shared;
+use super::ahead::{self, Waiting};
 use super::fair::{self, Wish};
+use super::settler::Settler;
 use super::slots::DestinationSlots;
+use super::{Options, Shared, attempt};
+
 use crate::registry::{Entry, Registry};
 
 /// The slots of all destinations.
@@ -24,10 +27,14 @@ pub(super) struct Room {
     wanted: AtomicBool,
     /// Slots that have become free.
     freed: AtomicUsize,
+    /// What all that waits takes, and what places are promised to.
+    pub(super) bytes: AtomicUsize,
+    /// The dispatcher stops: nothing begins to wait.
+    pub(super) closing: AtomicBool,
 }
 
 impl Room {
-    fn slots(&self) -> MutexGuard<'_, HashMap<String, DestinationSlots>> {
+    pub(super) fn slots(&self) -> MutexGuard<'_, HashMap<String, DestinationSlots>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -35,27 +42,74 @@ impl Room {
 /// What ready destinations take now.
 pub(super) struct Takers {
     /// Everything that they take, or one each where slots are scarce.
-    pub(super) first: Vec<Slots>,
+    pub(super) first: Round,
     /// Whether [`Shared::hungry`] tells who takes the rest.
     pub(super) scarce: bool,
-    /// How many such there are, asked now or not.
+    /// How many have free slots, asked now or not.
     pub(super) all: usize,
     /// Slots that had become free by then.
     pub(super) freed: usize,
 }
 
-/// Destinations that could begin deliveries, and the slots that there are for them.
+/// What a claim is made for.
+#[derive(Default)]
+pub(super) struct Round {
+    /// What had waited, and has slots now.
+    pub(super) begin: Vec<Waiting>,
+    pub(super) asks: Vec<Ask>,
+    /// Destinations that got slots.
+    pub(super) given: usize,
+}
+
+/// What is asked of the queue for one destination.
+pub(super) struct Ask {
+    slots: Slots,
+    /// How many of it begin at once; the rest waits.
+    begin: u32,
+}
+
+/// Destinations that could begin deliveries or lease some ahead, and the slots that there are for them.
 struct Wishes<'a> {
     names: Vec<&'a str>,
     wishes: Vec<Wish>,
+    /// How many each is to lease ahead.
+    refills: Vec<u32>,
     slots: fair::Slots,
-    refill: Option<Duration>,
+    /// When the next token of a full rate bucket comes.
+    token: Option<Duration>,
 }
 
 impl Wishes<'_> {
-    fn asks(&self, given: &[u32], slots: &HashMap<String, DestinationSlots>) -> Vec<Slots> {
-        let asks = self.names.iter().zip(given).filter(|(_, free)| **free > 0);
-        asks.filter_map(|(name, free)| Some(slots.get(*name)?.ask(name, *free))).collect()
+    /// Whether [`fair::first`] and [`fair::then`] have to share the slots out.
+    fn is_scarce(&self) -> bool {
+        !fair::is_enough(&self.wishes, self.slots)
+    }
+
+    /// What waits for its slots gets them first. `refills`: of whom something is leased ahead.
+    fn round(
+        &self,
+        given: &[u32],
+        refills: impl Fn(&Wish) -> bool,
+        slots: &mut HashMap<String, DestinationSlots>,
+    ) -> Round {
+        let mut round = Round::default();
+        let places = self.names.iter().zip(given).zip(self.wishes.iter().zip(&self.refills));
+        for ((name, given), (wish, refill)) in places {
+            let Some(state) = slots.get_mut(*name) else { continue };
+            let begun = round.begin.len();
+            round.begin.extend((0..*given).map_while(|_| state.begin()));
+            let begun = u32::try_from(round.begin.len() - begun).unwrap_or(u32::MAX);
+            let begin = given.saturating_sub(begun);
+            let refill = if refills(wish) { *refill } else { 0 };
+            round.given += usize::from(*given > 0);
+            if begin + refill > 0 {
+                let slots = state.ask(name, begin + refill);
+                round.asks.push(Ask { slots, begin });
+            } else if *given == 0 && wish.wants == 0 {
+                state.is_not_asked();
+            }
+        }
+        round
     }
 }
 
@@ -64,24 +118,30 @@ impl Shared {
     pub(super) fn takers(&self, registry: &Registry) -> Takers {
         let freed = self.freed();
         let mut slots = self.room.slots();
-        slots.retain(|name, slots| slots.in_flight() > 0 || registry.destination(name).is_some());
+        slots.retain(|name, slots| !slots.is_idle() || registry.destination(name).is_some());
         let wishes = self.wishes(registry, &mut slots);
-        let scarce = !fair::is_enough(&wishes.wishes, wishes.slots);
+        let scarce = wishes.is_scarce();
         let given: Vec<u32> = if scarce {
             fair::first(&wishes.wishes, wishes.slots, self.room.turn.load(Ordering::Relaxed))
         } else {
             wishes.wishes.iter().map(|wish| wish.wants).collect()
         };
-        let all = wishes.wishes.iter().filter(|wish| !wish.hungry || wish.holds == 0).count();
-        Takers { first: wishes.asks(&given, &slots), scarce, all, freed }
+        let asks_one = |wish: &&Wish| wish.wants > 0 && (!wish.hungry || wish.holds == 0);
+        let all = wishes.wishes.iter().filter(asks_one).count();
+        let first = wishes.round(&given, |wish| !scarce || !wish.hungry, &mut slots);
+        self.begun(&first.begin);
+        Takers { first, scarce, all, freed }
     }
 
-    /// Whose work a look is for, and when the next token of a full rate bucket comes. Nobody's while no slot is free.
+    /// Whose work a look is for, and when the next token of a full rate bucket comes. Nobody's without a free slot, but of
+    /// those that something is leased ahead for.
     pub(super) fn could_take(&self, registry: &Registry) -> (Vec<String>, Option<Duration>) {
         let mut slots = self.room.slots();
         let wishes = self.wishes(registry, &mut slots);
-        let names = if wishes.slots.free > 0 { &*wishes.names } else { &[] };
-        (names.iter().map(|name| (*name).to_owned()).collect(), wishes.refill)
+        let is_free = wishes.slots.free > 0;
+        let each = wishes.names.iter().zip(wishes.wishes.iter().zip(&wishes.refills));
+        let could = each.filter(|(_, (wish, refill))| (is_free && wish.wants > 0) || **refill > 0);
+        (could.map(|(name, _)| (*name).to_owned()).collect(), wishes.token)
     }
 
     /// Slots that have become free so far.
@@ -95,22 +155,25 @@ impl Shared {
     pub(super) fn note_wanted(&self, registry: &Registry, unasked: bool, freed: usize) {
         let hungry = || {
             let wishes = self.wishes(registry, &mut self.room.slots());
-            wishes.wishes.iter().any(|wish| wish.hungry)
+            wishes.is_scarce() && wishes.wishes.iter().any(|wish| wish.hungry && wish.wants > 0)
         };
         let wanted = unasked || hungry();
-        self.room.wanted.store(wanted, Ordering::SeqCst);
+        let was = self.room.wanted.swap(wanted, Ordering::SeqCst);
         // One that became free since the claim counted may not have known yet.
-        if wanted && self.freed() != freed {
+        if (wanted || was) && self.freed() != freed {
             self.waker.wake();
         }
     }
 
     /// Who takes what is left of scarce slots.
-    pub(super) fn hungry(&self, registry: &Registry) -> Vec<Slots> {
+    pub(super) fn hungry(&self, registry: &Registry) -> Round {
         let mut slots = self.room.slots();
         let wishes = self.wishes(registry, &mut slots);
         let turn = self.room.turn.load(Ordering::Relaxed);
-        wishes.asks(&fair::then(&wishes.wishes, wishes.slots, turn), &slots)
+        let given = fair::then(&wishes.wishes, wishes.slots, turn);
+        let round = wishes.round(&given, |wish| wish.hungry, &mut slots);
+        self.begun(&round.begin);
+        round
     }
 
     fn wishes<'a>(
@@ -121,21 +184,53 @@ impl Shared {
         let now = Instant::now();
         let all = self.options.max_concurrency;
         let free = all.saturating_sub(busy(slots));
-        let (mut names, mut wishes) = (Vec::new(), Vec::new());
-        let mut refill: Option<Duration> = None;
+        let bytes = ahead::BYTES.saturating_sub(self.room.bytes.load(Ordering::Relaxed));
+        let (mut names, mut wishes, mut refills) = (Vec::new(), Vec::new(), Vec::new());
+        let mut token: Option<Duration> = None;
         for (name, entry) in registry.ready().filter(|(name, _)| !self.breakers.is_shut(name)) {
             let state = slots.entry(name.to_owned()).or_default();
             let wants = state.wanted(&entry.spec.policy, now);
-            if wants > 0 {
+            let refill = state.refill(self.options.ahead, bytes, now);
+            if wants > 0 || refill > 0 {
                 names.push(name);
                 let (holds, hungry) = (state.in_flight(), state.is_hungry());
                 wishes.push(Wish { holds, wants, hungry });
+                refills.push(refill);
             } else if let Some(wait) = state.until_token(&entry.spec.policy, now) {
-                refill = Some(refill.map_or(wait, |known| known.min(wait)));
+                token = Some(token.map_or(wait, |known| known.min(wait)));
+            } else {
+                state.is_not_asked();
             }
         }
+        share(&mut refills);
         let alone = registry.ready().nth(1).is_none();
-        Wishes { names, wishes, slots: fair::Slots { all, free, alone }, refill }
+        Wishes { names, wishes, refills, slots: fair::Slots { all, free, alone }, token }
+    }
+
+    /// What waited has slots now, or waits no more.
+    pub(super) fn begun(&self, begun: &[Waiting]) {
+        let bytes = begun.iter().map(|(lease, _)| ahead::cost(&lease.notification)).sum();
+        self.room.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks the queue for what a round needs. Answers the claim and, of each destination, how many of it begin at once;
+    /// none where nothing is to be asked.
+    pub(super) async fn asks(
+        &self,
+        registry: &Registry,
+        asks: Vec<Ask>,
+    ) -> Result<Option<(Claim, HashMap<String, u32>)>, QueueError> {
+        let begin = asks.iter().map(|ask| (ask.slots.destination.clone(), ask.begin)).collect();
+        let slots = asks.into_iter().map(|ask| ask.slots).collect();
+        let slots = self.within_rates(registry, slots).await?;
+        let mut room = self.room.slots();
+        for ask in &slots {
+            if let Some(state) = room.get_mut(&ask.destination) {
+                state.is_asked();
+            }
+        }
+        let Options { host, lease, .. } = self.options;
+        Ok((!slots.is_empty()).then_some((Claim { host, lease, slots }, begin)))
     }
 
     /// What is left of `asks` within the rates that all hosts share.
@@ -183,14 +278,51 @@ impl Shared {
         Ok(asks)
     }
 
-    pub(super) fn note_claimed(&self, claim: &Claim, leases: &[Lease]) {
+    /// Takes in what a claim brought. Answers what has slots; `begin` of each destination, or where slots are not `scarce`
+    /// as many as are free.
+    pub(super) fn claimed(
+        &self,
+        (claim, begin): &(Claim, HashMap<String, u32>),
+        leases: Vec<Lease>,
+        claimed: Instant,
+        scarce: bool,
+    ) -> Vec<Waiting> {
         self.room.turn.fetch_add(claim.slots.len(), Ordering::Relaxed);
-        let mut got: HashMap<&str, usize> = HashMap::new();
-        leases.iter().for_each(|lease| *got.entry(&lease.destination).or_default() += 1);
+        let bytes = leases.iter().map(|lease| ahead::cost(&lease.notification)).sum();
+        self.room.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut got: HashMap<String, Vec<Lease>> = HashMap::new();
+        for lease in leases {
+            match got.get_mut(&lease.destination) {
+                Some(others) => others.push(lease),
+                None => drop(got.insert(lease.destination.clone(), vec![lease])),
+            }
+        }
+        let mut begun = Vec::new();
         let mut slots = self.room.slots();
         for asked in &claim.slots {
-            if let Some(slots) = slots.get_mut(&asked.destination) {
-                slots.took(asked, got.get(&*asked.destination).copied().unwrap_or(0));
+            let Some(state) = slots.get_mut(&asked.destination) else { continue };
+            let got = got.remove(&asked.destination).unwrap_or_default();
+            state.took(asked, got.len());
+            got.into_iter().for_each(|lease| state.wait((lease, claimed)));
+            let begin = begin.get(&asked.destination).copied().unwrap_or(0);
+            let begin = if scarce { begin } else { state.free() };
+            begun.extend((0..begin).map_while(|_| state.begin()));
+        }
+        self.begun(&begun);
+        begun
+    }
+
+    /// Starts what has slots.
+    pub(super) fn start_all(
+        self: &Arc<Self>,
+        registry: &Registry,
+        begun: Vec<Waiting>,
+        settler: &Settler,
+    ) {
+        for (lease, claimed) in begun {
+            let destination = lease.destination.clone();
+            if !attempt::start_in(self, registry, (lease, claimed), settler, None) {
+                self.free_slot(&destination, settler);
             }
         }
     }
@@ -204,27 +336,6 @@ impl Shared {
         let wants = state.wanted(&spec.policy, Instant::now());
         let free = wants.min(self.options.max_concurrency.saturating_sub(busy));
         (free > 0).then(|| state.ask(&spec.name, free))
-    }
-
-    /// Keeps a slot each for what is being stored, of those of these destinations that have one to spare.
-    pub(super) fn keep_slots<'a>(
-        &self,
-        registry: &Registry,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Vec<String> {
-        let mut slots = self.room.slots();
-        // Of all slots together, too, half stay for claims, which share them out fairly.
-        let mut left = (self.options.max_concurrency / 2).saturating_sub(busy(&slots));
-        let keeps = |name: &&str| {
-            let entry = registry.destination(name).filter(|entry| entry.is_ready());
-            let Some(entry) = entry.filter(|_| left > 0 && !self.breakers.is_shut(name)) else {
-                return false;
-            };
-            let keeps = slots.entry((*name).to_owned()).or_default().keep(&entry.spec.policy);
-            left -= u32::from(keeps);
-            keeps
-        };
-        names.filter(keeps).map(str::to_owned).collect()
     }
 
     /// Whether one of these destinations takes what was stored for it. One that is left alone is woken for when that is
@@ -249,15 +360,64 @@ impl Shared {
     }
 
     /// A send ended: its slot is free before its settlement is written.
-    pub(super) fn free_slot(&self, destination: &str) {
-        let more = self.room.slots().get_mut(destination).is_some_and(DestinationSlots::ended);
-        self.room.freed.fetch_add(1, Ordering::SeqCst);
-        if more || self.room.wanted.load(Ordering::SeqCst) {
-            self.waker.wake();
+    pub(super) fn ended(self: &Arc<Self>, destination: &str, settler: &Settler) {
+        if let Some(slots) = self.room.slots().get_mut(destination) {
+            slots.count(Instant::now());
         }
+        self.free_slot(destination, settler);
+    }
+
+    /// A slot is free: the next that waits gets it, or a claim is made for it where that is worth it.
+    pub(super) fn free_slot(self: &Arc<Self>, destination: &str, settler: &Settler) {
+        self.room.freed.fetch_add(1, Ordering::SeqCst);
+        loop {
+            let (next, claims) = {
+                let mut slots = self.room.slots();
+                if let Some(state) = slots.get_mut(destination) {
+                    state.freed();
+                }
+                let next = self.next(&mut slots, destination);
+                let state = slots.get(destination);
+                let claims = |s: &DestinationSlots| s.claims(self.options.ahead, Instant::now());
+                (next, state.is_some_and(claims))
+            };
+            if claims || (next.is_none() && self.room.wanted.load(Ordering::SeqCst)) {
+                self.waker.wake();
+            }
+            let Some((lease, claimed)) = next else { return };
+            let registry = self.registry.load();
+            if attempt::start_in(self, &registry, (lease, claimed), settler, None) {
+                return;
+            }
+        }
+    }
+
+    /// The next of a destination that waits, where a slot is free and nobody else waits for it.
+    pub(super) fn next(
+        &self,
+        slots: &mut HashMap<String, DestinationSlots>,
+        destination: &str,
+    ) -> Option<Waiting> {
+        if self.room.wanted.load(Ordering::SeqCst) || self.breakers.is_shut(destination) {
+            return None;
+        }
+        let next = slots.get_mut(destination)?.begin()?;
+        self.begun(std::slice::from_ref(&next));
+        Some(next)
     }
 }
 
-fn busy(slots: &HashMap<String, DestinationSlots>) -> u32 {
+/// A claim brings no more than it may, of all together.
+fn share(refills: &mut [u32]) {
+    let all: u32 = refills.iter().sum();
+    let most = u32::try_from(MAX_BATCH / 2).unwrap_or(u32::MAX);
+    if all > most {
+        let many = u32::try_from(refills.iter().filter(|refill| **refill > 0).count());
+        let most = most / many.unwrap_or(u32::MAX).max(1);
+        refills.iter_mut().for_each(|refill| *refill = (*refill).min(most));
+    }
+}
+
+pub(super) fn busy(slots: &HashMap<String, DestinationSlots>) -> u32 {
     slots.values().map(DestinationSlots::in_flight).sum()
 }

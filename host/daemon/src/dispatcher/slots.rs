@@ -5,6 +5,8 @@ use postrider_core::Policy;
 use postrider_queue::Slots;
 use tokio::time::{Duration, Instant};
 
+use super::ahead::{Ahead, Waiting};
+
 /// How long a host keeps tokens that it does not use: other hosts wait for them.
 const CREDIT: Duration = Duration::from_secs(1);
 
@@ -14,8 +16,13 @@ pub(super) struct DestinationSlots {
     in_flight: u32,
     /// Its concurrency, when it was last looked at.
     limit: u32,
-    /// There may be more: the last claim brought as many as were asked for, or nobody could ask.
+    /// It has a rate, which a delivery must not wait beside.
+    rated: bool,
+    /// There is more, as far as one knows: the last claim brought as many as were asked for.
     more: bool,
+    /// Something may be due since the last claim began that nobody could ask for.
+    unasked: bool,
+    ahead: Ahead,
     /// Whose turn a single free slot is.
     retries_turn: bool,
     bucket: Option<Bucket>,
@@ -41,23 +48,51 @@ impl DestinationSlots {
         self.in_flight
     }
 
-    /// Whether more waits, as far as one knows.
+    /// Whether more is due, as far as one knows.
     pub(super) fn is_hungry(&self) -> bool {
-        self.more
+        self.more || self.unasked
     }
 
-    /// How many deliveries it takes now: the free slots, within the rate.
+    /// Whether nothing is under way, and nothing waits for a slot.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.ahead.is_empty()
+    }
+
+    /// How many deliveries it begins now: the free slots, within the rate.
     pub(super) fn wanted(&mut self, policy: &Policy, now: Instant) -> u32 {
-        let free = if self.has_room(policy) { policy.concurrency - self.in_flight } else { 0 };
-        free.min(self.allowed(policy, now))
+        self.learn(policy);
+        self.free().min(self.allowed(policy, now))
+    }
+
+    /// How many more a claim is to bring than it begins.
+    pub(super) fn refill(&self, within: Duration, bytes: usize, now: Instant) -> u32 {
+        if self.rated { 0 } else { self.ahead.refill(within, self.more, bytes, now) }
     }
 
     /// Whether a slot is free. Where none is, something may wait for the next, which nobody asks for now.
     pub(super) fn has_room(&mut self, policy: &Policy) -> bool {
-        self.limit = policy.concurrency;
-        let has_room = self.in_flight < self.limit;
-        self.more |= !has_room;
+        self.learn(policy);
+        let has_room = self.free() > 0;
+        self.unasked |= !has_room;
         has_room
+    }
+
+    fn learn(&mut self, policy: &Policy) {
+        (self.limit, self.rated) = (policy.concurrency, policy.rate.is_some());
+    }
+
+    pub(super) fn free(&self) -> u32 {
+        self.limit.saturating_sub(self.in_flight)
+    }
+
+    /// What is due may be claimed by nobody now.
+    pub(super) fn is_not_asked(&mut self) {
+        self.unasked = true;
+    }
+
+    /// A claim asks now: whatever was due before, it sees.
+    pub(super) fn is_asked(&mut self) {
+        self.unasked = false;
     }
 
     /// What to ask the queue for, to fill so many slots.
@@ -70,13 +105,30 @@ impl DestinationSlots {
         Slots { destination: name.to_owned(), free, retries }
     }
 
-    /// A claim for `asked` brought `got` deliveries.
+    /// A claim for `asked` brought `got` deliveries, which wait now.
     pub(super) fn took(&mut self, asked: &Slots, got: usize) {
-        self.tried(got);
-        // What was stored while others took its last slots, the claim may not have seen.
-        let is_full = self.in_flight >= self.limit;
-        self.more = is_full || u32::try_from(got).unwrap_or(u32::MAX) >= asked.free;
+        self.more = u32::try_from(got).unwrap_or(u32::MAX) >= asked.free;
         self.retries_turn = !self.retries_turn;
+    }
+
+    /// A lease waits for a slot.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        self.ahead.push(waiting);
+    }
+
+    /// The next that waits gets a free slot.
+    pub(super) fn begin(&mut self) -> Option<Waiting> {
+        if self.free() == 0 {
+            return None;
+        }
+        let next = self.ahead.pop()?;
+        self.tried(1);
+        Some(next)
+    }
+
+    /// Nothing that waits, or only what was claimed since then, is to be tried here.
+    pub(super) fn give_up(&mut self, since: Option<Instant>) -> impl Iterator<Item = Waiting> {
+        self.ahead.take_older(since).into_iter()
     }
 
     /// A trial brought `got` deliveries.
@@ -92,9 +144,22 @@ impl DestinationSlots {
     /// Takes a slot for what is being stored, where nothing waits for one. Half of them stay for claims, so that retries
     /// find theirs; a destination with a rate has it kept by its claims.
     pub(super) fn keep(&mut self, policy: &Policy) -> bool {
-        let keeps = !self.more && policy.rate.is_none() && self.in_flight < policy.concurrency / 2;
+        self.learn(policy);
+        let nothing_waits = !self.more && self.ahead.is_empty();
+        let keeps = nothing_waits && !self.rated && self.in_flight < policy.concurrency / 2;
         self.in_flight += u32::from(keeps);
         keeps
+    }
+
+    /// Keeps a place among those that wait, for what is being stored.
+    pub(super) fn promise(&mut self, policy: &Policy, within: Duration, now: Instant) -> bool {
+        self.learn(policy);
+        !self.more && !self.rated && self.ahead.promise(within, now)
+    }
+
+    /// A promised place is taken, or given up.
+    pub(super) fn promise_over(&mut self) {
+        self.ahead.promise_over();
     }
 
     /// What this host still has of the rate that all hosts share, or what to bring back of it.
@@ -108,10 +173,21 @@ impl DestinationSlots {
         self.credit = Credit { left: tokens, until: Some(now + CREDIT) };
     }
 
-    /// A send ended. Answers whether a claim is worth it now.
-    pub(super) fn ended(&mut self) -> bool {
+    /// A slot that was kept or taken is free again.
+    pub(super) fn freed(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.more
+    }
+
+    /// Counts a send that ended, for the pace.
+    pub(super) fn count(&mut self, now: Instant) {
+        self.ahead.ended(now);
+    }
+
+    /// Whether a claim is worth it now.
+    pub(super) fn claims(&self, within: Duration, now: Instant) -> bool {
+        let asks =
+            self.free() > 0 || (self.unasked && !self.more) || self.ahead.is_low(within, now);
+        self.is_hungry() && asks
     }
 
     /// Time until the rate allows one more; none without a rate or when it allows one now.
@@ -161,7 +237,20 @@ mod tests {
 
     fn asked(slots: &mut DestinationSlots, policy: &Policy, now: Instant) -> Slots {
         let free = slots.wanted(policy, now);
+        slots.is_asked();
         slots.ask("x", free)
+    }
+
+    /// A claim brought so many, which all begin.
+    fn took(slots: &mut DestinationSlots, asked: &Slots, got: usize) {
+        slots.took(asked, got);
+        slots.tried(got);
+    }
+
+    /// Answers whether a claim is worth it now.
+    fn ended(slots: &mut DestinationSlots) -> bool {
+        slots.freed();
+        slots.claims(Duration::ZERO, Instant::now())
     }
 
     #[test]
@@ -189,7 +278,7 @@ mod tests {
         for turn in [(1, 0), (1, 1), (1, 0)] {
             let asked = asked(&mut slots, &policy, now);
             assert_eq!((asked.free, asked.retries), turn);
-            slots.took(&asked, 0);
+            took(&mut slots, &asked, 0);
         }
     }
 
@@ -198,9 +287,9 @@ mod tests {
         let (mut slots, policy, now) =
             (DestinationSlots::default(), policy(2, None), Instant::now());
         let asked = asked(&mut slots, &policy, now);
-        slots.took(&asked, 2);
+        took(&mut slots, &asked, 2);
         assert_eq!(wanted(&mut slots, &policy, now), (0, 0));
-        assert!(slots.ended());
+        assert!(ended(&mut slots));
         assert_ne!(wanted(&mut slots, &policy, now), (0, 0));
     }
 
@@ -209,7 +298,7 @@ mod tests {
         let (mut slots, three) = (DestinationSlots::default(), policy(3, None));
         assert!(slots.keep(&three) && !slots.keep(&three));
         assert_eq!(wanted(&mut slots, &three, Instant::now()), (2, 1));
-        slots.ended();
+        ended(&mut slots);
         assert!(slots.keep(&three));
         assert!(!DestinationSlots::default().keep(&policy(1, None)));
         assert!(!DestinationSlots::default().keep(&policy(64, Some("100/s"))));
@@ -220,9 +309,9 @@ mod tests {
         let (mut slots, policy) = (DestinationSlots::default(), policy(8, None));
         for (got, keeps) in [(8, false), (7, true)] {
             let asked = asked(&mut slots, &policy, Instant::now());
-            slots.took(&asked, got);
+            took(&mut slots, &asked, got);
             for _ in 0..got {
-                slots.ended();
+                ended(&mut slots);
             }
             assert_eq!(slots.keep(&policy), keeps, "{got} of 8");
         }
@@ -234,8 +323,8 @@ mod tests {
         let asked = asked(&mut slots, &policy, Instant::now());
         slots.tried(4);
         assert!(!slots.has_room(&policy));
-        slots.took(&asked, 0);
-        assert!(slots.ended());
+        took(&mut slots, &asked, 0);
+        assert!(ended(&mut slots));
     }
 
     #[test]
@@ -244,7 +333,7 @@ mod tests {
         let start = Instant::now();
         let first = asked(&mut slots, &policy, start);
         assert_eq!(first.free, 1);
-        slots.took(&first, 1);
+        took(&mut slots, &first, 1);
         assert_eq!(slots.until_token(&policy, start), Some(Duration::from_millis(500)));
         let later = start + Duration::from_millis(500);
         assert_eq!(slots.until_token(&policy, later), None);

@@ -1,5 +1,6 @@
 //! The dispatcher on a paused clock, over the queue in memory.
 
+mod ahead;
 mod breaker;
 mod door;
 mod fairness;
@@ -14,7 +15,7 @@ mod wrapped;
 use std::collections::VecDeque;
 
 use postrider_core::{DeliveryState, Draft, Fault, NotificationId, Receipt, Scope};
-use postrider_queue::{DeliveryFilter, DeliveryRecord, Enqueue, MemoryQueue, Page};
+use postrider_queue::{Claim, DeliveryFilter, DeliveryRecord, Enqueue, Lease, MemoryQueue, Page};
 use uuid::Uuid;
 
 use super::*;
@@ -124,12 +125,22 @@ impl Stage {
             let notifier: Arc<dyn NotifierCall> = (*notifier).clone();
             registry.insert(entry(name, text, Some(notifier))).unwrap();
         }
+        Self::of(max_concurrency, seen, queue, registry)
+    }
+
+    fn of(
+        max_concurrency: u32,
+        seen: Arc<dyn Queue>,
+        queue: Arc<MemoryQueue>,
+        registry: Registry,
+    ) -> Self {
         let options = Options {
             host: HostId(Uuid::nil()),
             lease: Duration::from_secs(45),
             grace: Duration::from_secs(20),
             orphan_after: Duration::from_secs(86_400),
             max_concurrency,
+            ahead: Duration::from_millis(500),
             signals: Signals::new().unwrap(),
             now: || Timestamp::UNIX_EPOCH,
             dice: || 0.0,

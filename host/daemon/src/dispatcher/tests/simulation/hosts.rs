@@ -40,6 +40,7 @@ impl World {
             grace: GRACE,
             orphan_after: Duration::from_secs(86_400),
             max_concurrency: 256,
+            ahead: Duration::from_millis(500),
             signals: Signals::new().unwrap(),
             now: || Timestamp::UNIX_EPOCH,
             dice: jitter,
