@@ -81,6 +81,9 @@ fn main() -> ExitCode {
 
 fn run(tool: Tool) -> Result<()> {
     let workspace = Workspace::locate()?;
+    if !matches!(tool, Tool::Target) {
+        workspace::check_make()?;
+    }
     match tool {
         Tool::Serve { data_dir, flags } => serve::run(&workspace, data_dir, &flags),
         Tool::Test { filter } => test::run(&workspace, &filter),

@@ -131,6 +131,18 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
+/// The allocator's own build asks for it, and says too late and too little.
+pub(crate) fn check_make() -> Result<()> {
+    let needed = cfg!(all(target_os = "linux", target_env = "gnu"));
+    if needed && !succeeds(Command::new("make").arg("--version")) {
+        bail!(
+            "there is no `make`, which the daemon's memory allocator is built with; install it beside the C compiler \
+             (Debian: apt-get install build-essential)"
+        );
+    }
+    Ok(())
+}
+
 /// Says something to the person before the screen: on stderr, where cargo talks too.
 pub(crate) fn say(text: &str) -> Result<()> {
     writeln!(io::stderr(), "{text}").context("cannot write to stderr")

@@ -54,6 +54,11 @@ use arguments::Arguments;
 use report::Report;
 use stage::Stage;
 
+/// The daemon's, for what is measured here without it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> Result<ExitCode> {
     // Before any thread, as in the daemon.
     if let Some(compiled) = postrider_sandbox::compile_child() {
