@@ -553,8 +553,9 @@ impl Dispatcher {
         let leases = self.shared.queue.claim(&claim.0).await?;
         options.signals.claimed(&leases, start.elapsed());
         let got = leases.len();
-        let begun = self.shared.claimed(&claim, leases, start, scarce);
+        let (begun, back) = self.shared.claimed(&claim, leases, start, scarce);
         self.shared.start_all(registry, begun, settler);
+        self.shared.release_all(back, settler);
         Ok(Claimed { got, asked: true })
     }
 

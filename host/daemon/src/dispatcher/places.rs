@@ -131,7 +131,7 @@ impl Shared {
         self.release_all(given_up, settler);
     }
 
-    fn release_all(&self, given_up: Vec<Waiting>, settler: &Settler) {
+    pub(super) fn release_all(&self, given_up: Vec<Waiting>, settler: &Settler) {
         self.begun(&given_up);
         for (lease, _) in given_up {
             settler.settle(&lease, attempt::release(&lease));

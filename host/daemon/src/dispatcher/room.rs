@@ -278,15 +278,15 @@ impl Shared {
         Ok(asks)
     }
 
-    /// Takes in what a claim brought. Answers what has slots; `begin` of each destination, or where slots are not `scarce`
-    /// as many as are free.
+    /// Takes in what a claim brought. Answers what has slots: `begin` of each destination, or where slots are not `scarce`
+    /// as many as are free; and what is to be handed back.
     pub(super) fn claimed(
         &self,
         (claim, begin): &(Claim, HashMap<String, u32>),
         leases: Vec<Lease>,
         claimed: Instant,
         scarce: bool,
-    ) -> Vec<Waiting> {
+    ) -> (Vec<Waiting>, Vec<Waiting>) {
         self.room.turn.fetch_add(claim.slots.len(), Ordering::Relaxed);
         let bytes = leases.iter().map(|lease| ahead::cost(&lease.notification)).sum();
         self.room.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -297,19 +297,23 @@ impl Shared {
                 None => drop(got.insert(lease.destination.clone(), vec![lease])),
             }
         }
-        let mut begun = Vec::new();
+        let (mut begun, mut back) = (Vec::new(), Vec::new());
         let mut slots = self.room.slots();
         for asked in &claim.slots {
             let Some(state) = slots.get_mut(&asked.destination) else { continue };
             let got = got.remove(&asked.destination).unwrap_or_default();
-            state.took(asked, got.len());
+            let lost = got.iter().any(|lease| lease.standing.lost > 0);
+            state.took(asked, got.len(), lost, claimed);
             got.into_iter().for_each(|lease| state.wait((lease, claimed)));
             let begin = begin.get(&asked.destination).copied().unwrap_or(0);
             let begin = if scarce { begin } else { state.free() };
             begun.extend((0..begin).map_while(|_| state.begin()));
+            if lost {
+                back.extend(state.give_up(None));
+            }
         }
         self.begun(&begun);
-        begun
+        (begun, back)
     }
 
     /// Starts what has slots.

@@ -9,6 +9,8 @@ use super::ahead::{Ahead, Waiting};
 
 /// How long a host keeps tokens that it does not use: other hosts wait for them.
 const CREDIT: Duration = Duration::from_secs(1);
+/// How long nothing is leased ahead after some were claimed whose leases had expired.
+const CAREFUL: Duration = Duration::from_secs(5);
 
 /// One destination's slots on this host. They outlive a reload, so a reload neither doubles nor drops work.
 #[derive(Debug, Default)]
@@ -22,6 +24,9 @@ pub(super) struct DestinationSlots {
     more: bool,
     /// Something may be due since the last claim began that nobody could ask for.
     unasked: bool,
+    /// Until when nothing waits: a claim brought some whose leases had expired. A host went with them, and one of them may
+    /// be why; what waited beside it would be lost as often.
+    careful: Option<Instant>,
     ahead: Ahead,
     /// Whose turn a single free slot is.
     retries_turn: bool,
@@ -66,7 +71,10 @@ impl DestinationSlots {
 
     /// How many more a claim is to bring than it begins.
     pub(super) fn refill(&self, within: Duration, bytes: usize, now: Instant) -> u32 {
-        if self.rated { 0 } else { self.ahead.refill(within, self.more, bytes, now) }
+        if self.rated || self.is_careful(now) {
+            return 0;
+        }
+        self.ahead.refill(within, self.more, bytes, now)
     }
 
     /// Whether a slot is free. Where none is, something may wait for the next, which nobody asks for now.
@@ -105,8 +113,11 @@ impl DestinationSlots {
         Slots { destination: name.to_owned(), free, retries }
     }
 
-    /// A claim for `asked` brought `got` deliveries, which wait now.
-    pub(super) fn took(&mut self, asked: &Slots, got: usize) {
+    /// A claim for `asked` brought `got` deliveries, which wait now; `lost`: with leases that had expired among them.
+    pub(super) fn took(&mut self, asked: &Slots, got: usize, lost: bool, now: Instant) {
+        if lost {
+            self.careful = Some(now + CAREFUL);
+        }
         self.more = u32::try_from(got).unwrap_or(u32::MAX) >= asked.free;
         self.retries_turn = !self.retries_turn;
     }
@@ -154,7 +165,12 @@ impl DestinationSlots {
     /// Keeps a place among those that wait, for what is being stored.
     pub(super) fn promise(&mut self, policy: &Policy, within: Duration, now: Instant) -> bool {
         self.learn(policy);
-        !self.more && !self.rated && self.ahead.promise(within, now)
+        let waits = !self.more && !self.rated && !self.is_careful(now);
+        waits && self.ahead.promise(within, now)
+    }
+
+    fn is_careful(&self, now: Instant) -> bool {
+        self.careful.is_some_and(|until| now < until)
     }
 
     /// A promised place is taken, or given up.
@@ -243,7 +259,7 @@ mod tests {
 
     /// A claim brought so many, which all begin.
     fn took(slots: &mut DestinationSlots, asked: &Slots, got: usize) {
-        slots.took(asked, got);
+        slots.took(asked, got, false, Instant::now());
         slots.tried(got);
     }
 

@@ -116,6 +116,14 @@ impl Mill {
         self.stage.deliveries().await.iter().filter(|one| one.state == state).count()
     }
 
+    /// Those of other hosts do not count.
+    async fn leased_above(&self, id: u128) -> usize {
+        let all = self.stage.deliveries().await;
+        let leased =
+            all.iter().filter(|one| one.state == DeliveryState::Leased && one.attempts > 1);
+        leased.filter(|one| one.notification.0.as_u128() > id).count()
+    }
+
     fn sent(&self) -> usize {
         self.steady.sent.lock().unwrap().len()
     }
@@ -240,4 +248,30 @@ async fn a_stop_hands_back_what_waits_and_counts_nothing() {
     for delivery in waiting.iter().filter(|one| one.notification.0.as_u128() > 200) {
         assert!(queue.attempts(delivery.id).await.unwrap().is_empty());
     }
+}
+
+/// A host went with many leases. Whatever of them it was, the others do not wait beside it again.
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_is_not_leased_ahead() {
+    let mut mill = Mill::start();
+    mill.stores(100).await;
+    let host = HostId(Uuid::from_u128(9));
+    let gone = Taking { host, lease: Duration::from_secs(1), destinations: vec!["a".into()] };
+    for id in 1_001..=1_150 {
+        mill.queue.enqueue_taking(item(id, &["a"]), gone.clone()).await.unwrap();
+    }
+    // As fast as ever, until they have expired.
+    mill.stores(410).await;
+    while mill.leased_above(1_000).await == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    // What the first claim brought too many of is back.
+    sleep(Duration::from_millis(10)).await;
+    let mut most = 0;
+    while mill.in_state(DeliveryState::Delivered).await < 600 {
+        most = most.max(mill.leased_above(1_000).await);
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(most <= SLOTS, "{most} at once");
+    mill.stage.stop().await;
 }
