@@ -60,6 +60,15 @@ pub(super) fn then(wishes: &[Wish], slots: Slots, turn: usize) -> Vec<u32> {
     given
 }
 
+/// How many each of the hungry may hold where all slots but those that others hold are shared out among them: who holds less
+/// begins its next without asking.
+pub(super) fn share(wishes: &[Wish], slots: Slots) -> u32 {
+    let hungry = || wishes.iter().filter(|wish| wish.hungry);
+    let held: u32 = hungry().map(|wish| wish.holds).sum();
+    let anew = hungry().map(|wish| Wish { holds: 0, wants: wish.holds + wish.wants, ..*wish });
+    level(&anew.collect::<Vec<_>>(), slots.open().saturating_add(held))
+}
+
 /// Gives `rest` slots, one each, to those that want more and are next.
 fn one_each(
     wishes: &[Wish],
@@ -145,6 +154,18 @@ mod tests {
         let alone = Slots { alone: true, ..slots(7, 10) };
         assert_eq!(then(&[hungry(3, 64)], alone, 0), [7]);
         assert_eq!(then(&[], alone, 5), [0; 0]);
+    }
+
+    #[test]
+    fn a_share_is_what_all_of_the_hungry_may_hold() {
+        let wishes = [hungry(30, 34), hungry(10, 54), unknown(8, 1), hungry(3, 2)];
+        let slots = slots(16, 64);
+        assert_eq!(
+            share(&wishes, slots),
+            23,
+            "8 of 16 are kept, 43 are held, 5 are enough for one"
+        );
+        assert_eq!(share(&[], slots), 0);
     }
 
     fn wishes() -> impl Strategy<Value = Vec<Wish>> {

@@ -2,7 +2,7 @@
 //! them, and the rates that all hosts share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Room {
     turn: AtomicUsize,
     /// Somebody waits for a slot, as far as the last claim could see: each that becomes free is worth a claim.
     wanted: AtomicBool,
+    /// Where somebody does: how many slots a destination may hold without asking.
+    share: AtomicU32,
     /// Slots that have become free.
     freed: AtomicUsize,
     /// What all that waits takes, and what places are promised to.
@@ -153,11 +155,11 @@ impl Shared {
     /// or had more than it got. `freed`: those that had become free before the claim. That there are more slots in all
     /// destinations than may be taken at once does not say that anything waits for them.
     pub(super) fn note_wanted(&self, registry: &Registry, unasked: bool, freed: usize) {
-        let hungry = || {
-            let wishes = self.wishes(registry, &mut self.room.slots());
-            wishes.is_scarce() && wishes.wishes.iter().any(|wish| wish.hungry && wish.wants > 0)
-        };
-        let wanted = unasked || hungry();
+        let wishes = self.wishes(registry, &mut self.room.slots());
+        let hungry = wishes.wishes.iter().any(|wish| wish.hungry && wish.wants > 0);
+        let wanted = unasked || (hungry && wishes.is_scarce());
+        let share = if unasked { 0 } else { fair::share(&wishes.wishes, wishes.slots) };
+        self.room.share.store(share, Ordering::SeqCst);
         let was = self.room.wanted.swap(wanted, Ordering::SeqCst);
         // One that became free since the claim counted may not have known yet.
         if (wanted || was) && self.freed() != freed {
@@ -396,16 +398,21 @@ impl Shared {
         }
     }
 
-    /// The next of a destination that waits, where a slot is free and nobody else waits for it.
+    /// The next of a destination that waits, where a slot is free and nobody else has a better right to it.
     pub(super) fn next(
         &self,
         slots: &mut HashMap<String, DestinationSlots>,
         destination: &str,
     ) -> Option<Waiting> {
-        if self.room.wanted.load(Ordering::SeqCst) || self.breakers.is_shut(destination) {
+        if self.breakers.is_shut(destination) {
             return None;
         }
-        let next = slots.get_mut(destination)?.begin()?;
+        let state = slots.get_mut(destination)?;
+        let is_wanted = self.room.wanted.load(Ordering::SeqCst);
+        if is_wanted && state.in_flight() >= self.room.share.load(Ordering::SeqCst) {
+            return None;
+        }
+        let next = state.begin()?;
         self.begun(std::slice::from_ref(&next));
         Some(next)
     }

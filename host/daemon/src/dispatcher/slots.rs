@@ -201,8 +201,8 @@ impl DestinationSlots {
 
     /// Whether a claim is worth it now.
     pub(super) fn claims(&self, within: Duration, now: Instant) -> bool {
-        let asks =
-            self.free() > 0 || (self.unasked && !self.more) || self.ahead.is_low(within, now);
+        let is_empty = self.free() > 0 && self.ahead.is_empty();
+        let asks = is_empty || (self.unasked && !self.more) || self.ahead.is_low(within, now);
         self.is_hungry() && asks
     }
 
