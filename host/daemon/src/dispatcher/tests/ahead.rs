@@ -41,6 +41,7 @@ struct Steady {
     hangs: AtomicBool,
     /// Answers once that it wants no more for a minute.
     tired: AtomicBool,
+    fails: AtomicBool,
     under_way: AtomicUsize,
     most: AtomicUsize,
 }
@@ -59,7 +60,9 @@ impl NotifierCall for Steady {
         let outcome = if self.tired.swap(false, Ordering::Relaxed) {
             let after = Some(Duration::from_secs(60));
             Outcome::Retry { reason: "429".into(), after, scope: Scope::Destination }
-        } else if attempt == 1 && notification.id.0.as_u128() % 50 == 7 {
+        } else if self.fails.load(Ordering::Relaxed)
+            || attempt == 1 && notification.id.0.as_u128() % 50 == 7
+        {
             Outcome::Retry { reason: "503".into(), after: None, scope: Scope::Delivery }
         } else {
             Outcome::Delivered(Receipt::default())
@@ -87,7 +90,9 @@ impl Mill {
         let counting = Arc::new(counting);
         let queue: Arc<dyn Queue> = Arc::new(Wrapped(counting.clone()));
         let steady = Arc::new(Steady::default());
-        let text = format!("policy = {{ concurrency = {SLOTS}, backoff = ['2s'] }}");
+        let text = format!(
+            "policy = {{ concurrency = {SLOTS}, backoff = ['2s'], breaker = {{ failures = 3, wait = '60s' }} }}"
+        );
         let notifier: Arc<dyn NotifierCall> = steady.clone();
         let mut registry = Registry::default();
         registry.insert(entry("a", &text, Some(notifier))).unwrap();
@@ -193,6 +198,19 @@ async fn a_destination_that_asks_for_a_rest_gets_nothing_that_waited() {
     assert_eq!(mill.in_state(DeliveryState::Leased).await, 0);
     let all = mill.stage.until_all(DeliveryState::Delivered).await;
     assert_eq!(all.len(), 260);
+    mill.stage.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_left_alone_gets_nothing_that_waited() {
+    let mut mill = Mill::start();
+    mill.stores(200).await;
+    mill.floods(60).await;
+    mill.steady.fails.store(true, Ordering::Relaxed);
+    let sent = mill.sent();
+    sleep(Duration::from_secs(5)).await;
+    assert!(mill.sent() - sent <= 3 * SLOTS, "{}", mill.sent() - sent);
+    assert_eq!(mill.in_state(DeliveryState::Leased).await, 0);
     mill.stage.stop().await;
 }
 
