@@ -31,7 +31,7 @@ pub(crate) async fn run(stage: &mut Stage<'_>, report: &mut Report, sick: Setup)
     let share = healthy as f64 / sick.destinations as f64;
     let before = see(stage, well, share, None).await?;
     // Half of what they take when nothing is wrong, at which latencies can be compared.
-    let pace = before.rate / share / 2.0;
+    let pace = before.rate / share / well.fan() as f64 / 2.0;
     let beside = see(stage, sick, 1.0, Some(pace)).await?;
     let after = see(stage, well, share, Some(pace)).await?;
     let rate = f64::midpoint(before.rate, after.rate);
@@ -54,7 +54,7 @@ async fn see(stage: &mut Stage<'_>, setup: Setup, share: f64, pace: Option<f64>)
     (counter, _) = window(&running, counter, WARM_UP).await?;
     let (mut counter, window) =
         window(&running, counter, Duration::from_secs(stage.of(10, 3))).await?;
-    let pace = pace.unwrap_or(window.delivered / 2.0);
+    let pace = pace.unwrap_or(window.delivered / setup.fan() as f64 / 2.0);
     let time = Duration::from_secs(stage.of(10, 3));
     let latency = latency::at(&running, &mut counter, pace, time).await?;
     running.end().await;

@@ -47,8 +47,9 @@ fn parts() -> Vec<Scenario> {
 fn steadies() -> Vec<Scenario> {
     let mut all = Vec::new();
     for (setup, name) in bases() {
-        let mut add = |more: &str, setup| {
-            let quick = more.is_empty();
+        let mut add = |more: &str, setup: Setup| {
+            // Of ten, a quick run asks for those that get the same.
+            let quick = more.is_empty() && setup.destinations == 1;
             all.push(Scenario { name: format!("{name}{more}"), quick, setup, kind: Kind::Steady });
         };
         add("", setup);
@@ -58,6 +59,13 @@ fn steadies() -> Vec<Scenario> {
         if setup.destinations == 1 {
             add("-64k", Setup { content: 64 << 10, ..setup });
             add("-1m", Setup { content: 1 << 20, ..setup });
+        }
+    }
+    for (name, store) in STORES {
+        let fan_out = Setup { fan_out: true, ..Setup::new(store, 10) };
+        for (more, reuse) in [("", false), ("-reused", true)] {
+            let (name, setup) = (format!("fan-out-{name}{more}"), Setup { reuse, ..fan_out });
+            all.push(Scenario { name, quick: !reuse, setup, kind: Kind::Steady });
         }
     }
     all
@@ -101,6 +109,8 @@ fn others() -> Vec<Scenario> {
         };
         let (one, ten) = (Setup::new(store, 1), Setup::new(store, 10));
         add("sick", Setup { answers: Answers::EightOfTen, ..ten }, Kind::Beside);
+        let fan_out = Setup { fan_out: true, ..ten };
+        add("sick-fan-out", Setup { answers: Answers::EightOfTen, ..fan_out }, Kind::Beside);
         add("looping", Setup { looping: true, ..ten }, Kind::Beside);
         add("quiet", ten, Kind::Quiet);
         if store == Store::Postgres {

@@ -17,7 +17,7 @@ use crate::target::Counter;
 
 /// Connections of the producers.
 pub(crate) const CONNECTIONS: usize = 32;
-/// Notifications that may be on their way: enough for every queue and slot of a daemon, and little to wait for.
+/// Deliveries that may be on their way: enough for every queue and slot of a daemon, and little to wait for.
 pub(crate) const UNDER_WAY: usize = 2_000;
 /// How often the receiver is asked what came.
 const LOOK: Duration = Duration::from_millis(5);
@@ -100,10 +100,12 @@ impl Load {
 async fn produce(shared: Arc<Shared>, address: SocketAddr, orders: Arc<Vec<Order>>, first: usize) {
     let mut wire = Wire::connect(address).await;
     for order in orders.iter().cycle().skip(first % orders.len()) {
-        let Ok(room) = shared.room.acquire().await else { return };
-        if order.arrives {
+        // Asks for room for what does not come, too: without room nothing is handed in.
+        let room = order.arrivals.max(1);
+        let Ok(room) = shared.room.acquire_many(room as u32).await else { return };
+        if order.arrivals > 0 {
             room.forget();
-            shared.coming.fetch_add(1, Ordering::Relaxed);
+            shared.coming.fetch_add(order.arrivals as u64, Ordering::Relaxed);
         }
         wire.ask(&order.request).await;
         shared.taken.fetch_add(1, Ordering::Relaxed);

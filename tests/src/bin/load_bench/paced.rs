@@ -18,7 +18,8 @@ pub(crate) struct Sent {
     /// When it was sent, and when the answer said that it is committed.
     pub(crate) posted: u64,
     pub(crate) committed: u64,
-    pub(crate) arrives: bool,
+    /// How many requests it makes that come.
+    pub(crate) arrivals: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -63,7 +64,7 @@ async fn produce(
         let posted = now();
         let answer = wire.ask(&order.request).await;
         let (committed, id) = (now(), id(&answer).expect("an answer with an id"));
-        sent.push(Sent { id, posted, committed, arrives: order.arrives });
+        sent.push(Sent { id, posted, committed, arrivals: order.arrivals });
     }
     sent
 }

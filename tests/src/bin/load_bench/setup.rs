@@ -37,8 +37,9 @@ pub(crate) enum Module {
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) store: Store,
-    /// Each notification goes to exactly one of them.
     pub(crate) destinations: usize,
+    /// Whether each notification goes to all of them; else to exactly one.
+    pub(crate) fan_out: bool,
     /// Copies of the module under several names.
     pub(crate) plugins: usize,
     pub(crate) module: Module,
@@ -54,11 +55,11 @@ pub(crate) struct Setup {
     pub(crate) hosts: usize,
 }
 
-/// The bytes of a request that hands a notification in for one destination.
+/// The bytes of a request that hands a notification in.
 pub(crate) struct Order {
     pub(crate) request: Vec<u8>,
-    /// Whether its delivery will come.
-    pub(crate) arrives: bool,
+    /// How many of its deliveries will come.
+    pub(crate) arrivals: usize,
 }
 
 impl Setup {
@@ -66,6 +67,7 @@ impl Setup {
         Self {
             store,
             destinations,
+            fan_out: false,
             plugins: 1,
             module: Module::Webhook,
             reuse: false,
@@ -90,18 +92,33 @@ impl Setup {
         self.answers != Answers::EightOfTen || place + 2 < self.destinations
     }
 
-    /// One request for each destination.
+    /// One request for each destination, or one for all of them.
     pub(crate) fn orders(&self) -> Vec<Order> {
+        let places = if self.fan_out { 1 } else { self.destinations };
+        let arrivals = |place| match self.fan_out {
+            true => (0..self.destinations).filter(|place| self.arrives(*place)).count(),
+            false => usize::from(self.arrives(place)),
+        };
         let order = |place| Order {
             request: post("/v1/notifications", &self.notification(place)),
-            arrives: self.arrives(place),
+            arrivals: arrivals(place),
         };
-        (0..self.destinations).map(order).collect()
+        (0..places).map(order).collect()
+    }
+
+    /// Deliveries of a notification.
+    pub(crate) fn fan(&self) -> usize {
+        if self.fan_out { self.destinations } else { 1 }
     }
 
     /// The JSON of a notification for a destination.
     pub(crate) fn notification(&self, place: usize) -> String {
-        self.of_type(&format!("load.{place}"))
+        self.of_type(&self.kind(place))
+    }
+
+    /// The type of what goes to a destination.
+    fn kind(&self, place: usize) -> String {
+        if self.fan_out { "load.all".to_owned() } else { format!("load.{place}") }
     }
 
     /// The JSON of a notification.
@@ -137,9 +154,10 @@ impl Setup {
         // Nobody listens on the first port.
         let origin = if dead { "http://127.0.0.1:1".into() } else { format!("http://{receiver}") };
         let mut toml = format!(
-            "plugin = \"m{}\"\nmatch.type = \"load.{place}\"\nallow = [\"{origin}\"]\n\
+            "plugin = \"m{}\"\nmatch.type = \"{}\"\nallow = [\"{origin}\"]\n\
              allow_private = true\nconfig.url = \"{origin}{}\"\n",
             place % self.plugins,
+            self.kind(place),
             self.path(place)
         );
         if matches!(self.module, Module::Example(_)) {
@@ -170,9 +188,12 @@ mod tests {
     fn the_last_two_of_a_sick_setup_never_arrive() {
         let setup = Setup { answers: Answers::EightOfTen, ..Setup::new(Store::Sqlite, 10) };
 
-        let arrives: Vec<bool> = setup.orders().iter().map(|order| order.arrives).collect();
+        let arrivals: Vec<usize> = setup.orders().iter().map(|order| order.arrivals).collect();
+        let fanned_out: Vec<usize> =
+            Setup { fan_out: true, ..setup }.orders().iter().map(|order| order.arrivals).collect();
 
-        assert_eq!(arrives.iter().filter(|arrives| **arrives).count(), 8);
+        assert_eq!(arrivals.iter().sum::<usize>(), 8);
+        assert_eq!(fanned_out, [8]);
         assert!(setup.destination(8, RECEIVER, None).contains("127.0.0.1:1/ok/8"));
         assert!(setup.destination(9, RECEIVER, None).contains("127.0.0.1:9/hang/9"));
     }

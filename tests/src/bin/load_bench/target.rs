@@ -84,8 +84,8 @@ impl Counter {
         self.ask("/_record").await;
     }
 
-    /// When each id came first since the recording began, by the clock of all processes.
-    pub(crate) async fn arrivals(&mut self) -> HashMap<String, u64> {
+    /// When each id came since the recording began, in this order, by the clock of all processes.
+    pub(crate) async fn arrivals(&mut self) -> HashMap<String, Vec<u64>> {
         numbers(&self.ask("/_arrivals").await)
     }
 
@@ -94,12 +94,12 @@ impl Counter {
     }
 }
 
-/// Lines of a name and a number; of equal names the first.
-fn numbers(lines: &str) -> HashMap<String, u64> {
-    let mut numbers = HashMap::new();
+/// Lines of a name and a number.
+fn numbers(lines: &str) -> HashMap<String, Vec<u64>> {
+    let mut numbers = HashMap::<String, Vec<u64>>::new();
     for line in lines.lines() {
         let (name, number) = line.split_once(' ').unwrap();
-        numbers.entry(name.to_owned()).or_insert_with(|| number.parse().unwrap());
+        numbers.entry(name.to_owned()).or_default().push(number.parse().unwrap());
     }
     numbers
 }
@@ -136,7 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn of_a_notification_that_came_twice_the_first_counts() {
-        assert_eq!(numbers("a 1\nb 2\na 9\n"), [("a".into(), 1), ("b".into(), 2)].into());
+    fn the_numbers_of_a_name_stay_in_their_order() {
+        let expected = [("a".into(), vec![1, 9]), ("b".into(), vec![2])].into();
+        assert_eq!(numbers("a 1\nb 2\na 9\n"), expected);
     }
 }
