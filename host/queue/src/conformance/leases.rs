@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use postrider_core::DeliveryState;
 use postrider_core::delivery::LOST;
 
@@ -30,6 +31,33 @@ pub(crate) async fn the_oldest_due_comes_first(stage: &Stage) {
     for id in [first, second, third] {
         assert_eq!(stage.queue.claim(&one).await.unwrap()[0].notification.id, id);
     }
+}
+
+pub(crate) async fn a_claim_brings_notifications_whole_and_in_their_order(stage: &Stage) {
+    let long = "long \u{e9}\"".repeat(4_000);
+    let contents: [&[u8]; 6] = [
+        b"{\"a\": [1.10, \"\\u0000\"]}",
+        b"",
+        b"\xff\0",
+        long.as_bytes(),
+        b"a\0b",
+        "\u{1}\u{1f600}\n".as_bytes(),
+    ];
+    let batch = contents.iter().cycle().take(200).enumerate().map(|(number, content)| {
+        let mut item = item(&["slack"]);
+        item.notification.content = Bytes::copy_from_slice(content);
+        item.notification.subject = (number % 2 == 0).then(|| format!("it's \"{number}\""));
+        item.notification.labels = [("\u{e9}\\".to_owned(), number.to_string())].into();
+        item
+    });
+    let batch: Vec<Enqueue> = batch.collect();
+    stage.queue.enqueue(batch.clone()).await.unwrap();
+
+    let leases = stage.queue.claim(&claim(&[("slack", 250, 0)])).await.unwrap();
+
+    let expected = batch.iter().map(|item| &item.notification);
+    let brought = leases.iter().map(|lease| &lease.notification);
+    assert!(brought.eq(expected), "{} leases", leases.len());
 }
 
 pub(crate) async fn every_delivery_is_claimed_exactly_once(stage: &Stage) {

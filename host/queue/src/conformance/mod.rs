@@ -61,6 +61,7 @@ macro_rules! conformance {
         conformance! { $make, leases:
             a_claim_takes_as_many_as_each_destination_has_slots
             the_oldest_due_comes_first
+            a_claim_brings_notifications_whole_and_in_their_order
             every_delivery_is_claimed_exactly_once
             one_claim_takes_no_more_than_a_batch
             a_lease_keeps_others_away_until_it_expires

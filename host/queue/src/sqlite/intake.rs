@@ -108,11 +108,12 @@ struct Register {
     keys: HashMap<String, Known>,
 }
 
-/// Stores and fans out. Within the batch, too, an id and an idempotency key count once: those that come again wait for
+/// Stores and fans out; `holds`: whether nothing is sent to some destination. Within the batch, too, an id and an idempotency key count once: those that come again wait for
 /// a second wave, which finds the first one's.
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
     orders: &[Order<'_>],
+    holds: bool,
     now: i64,
 ) -> Result<Vec<Taken>, sqlx::Error> {
     let mut answers: Vec<Option<Taken>> = orders.iter().map(|_| None).collect();
@@ -121,7 +122,7 @@ pub(super) async fn enqueue(
         let rows = store(connection, &wave, now).await?;
         let is_new = |order: &Order<'_>| rows.contains_key(&order.item.notification.id);
         let new: Vec<Order<'_>> = wave.iter().map(|(_, order)| *order).filter(is_new).collect();
-        let mut leases = deliver(connection, &new, &rows, now).await?;
+        let mut leases = deliver(connection, &new, &rows, holds, now).await?;
         let others = wave.iter().map(|(_, order)| *order).filter(|order| !is_new(order));
         let known = known(connection, &others.collect::<Vec<_>>()).await?;
         for (place, order) in wave {
@@ -223,6 +224,7 @@ async fn deliver(
     connection: &mut SqliteConnection,
     new: &[Order<'_>],
     rows: &HashMap<NotificationId, i64>,
+    holds: bool,
     now: i64,
 ) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
     let routed = new.iter().filter_map(|order| {
@@ -236,7 +238,7 @@ async fn deliver(
         return Ok(HashMap::new());
     }
     if plain && is_any_taken(&routed) {
-        return take(connection, &routed, now).await;
+        return take(connection, &routed, holds, now).await;
     }
     if plain {
         let plain = routed.iter().map(|(row, _, targets)| Plain {
@@ -263,11 +265,10 @@ fn is_any_taken(routed: &[(i64, Order<'_>, Vec<&Target>)]) -> bool {
 async fn take(
     connection: &mut SqliteConnection,
     routed: &[(i64, Order<'_>, Vec<&Target>)],
+    holds: bool,
     now: i64,
 ) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
-    let held: String = sqlx::query_scalar(sql::HELD).bind(now).fetch_one(&mut *connection).await?;
-    let held: HashSet<String> =
-        serde_json::from_str(&held).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let held = if holds { held(connection, now).await? } else { HashSet::new() };
     let taker = |order: &Order<'_>, target: &Target| {
         order.taker(target).filter(|_| !held.contains(&target.destination))
     };
@@ -296,6 +297,12 @@ async fn take(
         }
     }
     Ok(leases)
+}
+
+/// Destinations that nothing is sent to.
+async fn held(connection: &mut SqliteConnection, now: i64) -> Result<HashSet<String>, sqlx::Error> {
+    let held: String = sqlx::query_scalar(sql::HELD).bind(now).fetch_one(connection).await?;
+    serde_json::from_str(&held).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 fn scheduled<'a>(row: i64, item: &Enqueue, targets: &[&'a Target], now: i64) -> Scheduled<'a> {

@@ -1,16 +1,16 @@
 //! Claim, extend and settle: the hot path.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use postrider_core::settle::{Cause, Settlement};
 use postrider_core::{DeliveryId, HostId, LeaseKey};
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use super::order::{self, Keys};
-use super::{json, rows, sql};
+use super::order::Keys;
+use super::rows::Unreadable;
+use super::{json, packed, rows, sql};
 use crate::target::SWEPT;
 use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Settle, Slots, Sweep, millis};
 
@@ -136,9 +136,9 @@ async fn ready<'a>(
         return Ok(asked);
     }
     let names: Vec<&str> = asked.iter().map(|slots| slots.destination.as_str()).collect();
-    let rows = sqlx::query(sql::READY).bind(json(&names)?).bind(now).fetch_all(connection).await?;
-    let places = rows.iter().map(|row| row.try_get::<i64, _>(0));
-    let places: HashSet<i64> = places.collect::<Result<_, _>>()?;
+    let ready = sqlx::query_scalar(sql::READY).bind(json(&names)?).bind(now);
+    let ready: String = ready.fetch_one(connection).await?;
+    let places: HashSet<i64> = places(&ready)?.into_iter().collect();
     let ready = (0..).zip(asked).filter(|(place, _)| places.contains(place));
     Ok(ready.map(|(_, slots)| slots).collect())
 }
@@ -149,18 +149,45 @@ async fn leased(
     ids: &str,
     now: i64,
 ) -> Result<Vec<Lease>, sqlx::Error> {
-    let rows = sqlx::query(sql::LEASED).bind(ids).fetch_all(&mut *connection).await?;
-    let mut leases = Vec::with_capacity(rows.len());
-    for row in &rows {
-        match rows::lease(row, now)? {
-            Ok(lease) => leases.push(lease),
-            Err(unreadable) => {
-                let ids = json(&[unreadable.id])?;
-                bury(connection, &ids, Cause::Rejected, &unreadable.problem, now).await?;
+    let ids = places(ids)?;
+    let mut leases = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(packed::AT_ONCE) {
+        for lease in read(connection, ids, now).await? {
+            match lease {
+                Ok(lease) => leases.push(lease),
+                Err(Unreadable { id, problem }) => {
+                    bury(connection, &json(&[id])?, Cause::Rejected, &problem, now).await?;
+                }
             }
         }
     }
     Ok(leases)
+}
+
+/// What can be packed in one trip, and the others row by row; in the order of their ids here.
+async fn read(
+    connection: &mut SqliteConnection,
+    ids: &[i64],
+    now: i64,
+) -> Result<Vec<Result<Lease, Unreadable>>, sqlx::Error> {
+    let together = sqlx::query_scalar(sql::LEASED_TOGETHER).bind(json(ids)?).bind(packed::MOST);
+    let together: Vec<u8> = together.fetch_one(&mut *connection).await?;
+    let mut read = packed::leases(&together, now).unwrap_or_default();
+    if read.len() == ids.len() {
+        return Ok(read);
+    }
+    let id = |lease: &Result<Lease, Unreadable>| match lease {
+        Ok(lease) => lease.key.id.0,
+        Err(unreadable) => unreadable.id,
+    };
+    let known: HashSet<i64> = read.iter().map(id).collect();
+    let rest: Vec<i64> = ids.iter().copied().filter(|id| !known.contains(id)).collect();
+    for row in sqlx::query(sql::LEASED).bind(json(&rest)?).fetch_all(connection).await? {
+        read.push(rows::lease(&row, now)?);
+    }
+    let place: HashMap<i64, usize> = ids.iter().copied().zip(0..).collect();
+    read.sort_by_key(|lease| place.get(&id(lease)).copied());
+    Ok(read)
 }
 
 /// Records the leases on these deliveries as lost attempts; the caller then ends them.
@@ -278,10 +305,12 @@ struct Tried<'a> {
     host: String,
 }
 
-/// Writes many callers' settlements, at most one for each lease. Answers those whose lease is lost.
+/// Writes many callers' settlements, at most one for each lease. Answers those whose lease is lost. Where nothing waits
+/// for its key's head, `keyed` is false and nobody asks for keys.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
     batch: &[&Settle],
+    keyed: bool,
     now: i64,
 ) -> Result<HashSet<LeaseKey>, sqlx::Error> {
     let settled: Vec<Settled<'_>> = batch.iter().map(|item| Settled::new(item, now)).collect();
@@ -309,7 +338,11 @@ pub(super) async fn settle(
     if settled.iter().any(|item| item.hold.is_some()) {
         sqlx::query(sql::HOLD).bind(&rows).bind(now).execute(&mut *connection).await?;
     }
-    let keys = ending_keys(connection, batch, &settled, &lost).await?;
+    // What is handed over may wait for a head, too.
+    let keys = match keyed || settled.iter().any(|row| row.key.is_some()) {
+        true => ending_keys(connection, batch, &settled, &lost).await?,
+        false => Keys::default(),
+    };
     let settle = sqlx::query(sql::SETTLE).bind(&rows);
     let written = settle.execute(&mut *connection).await?.rows_affected();
     if written != (batch.len() - lost.len()) as u64 {
@@ -320,7 +353,7 @@ pub(super) async fn settle(
     Ok(lost)
 }
 
-/// The keys in which a settlement ends one or hands one over. None where nothing waits.
+/// The keys in which a settlement ends one or hands one over.
 async fn ending_keys(
     connection: &mut SqliteConnection,
     batch: &[&Settle],
@@ -328,9 +361,6 @@ async fn ending_keys(
     lost: &HashSet<LeaseKey>,
 ) -> Result<Keys, sqlx::Error> {
     let mut keys = Keys::default();
-    if !order::any_waits(connection).await? {
-        return Ok(keys);
-    }
     for row in settled {
         if let (Some(taker), Some(key)) = (row.taker, row.key) {
             keys.add(taker, key);

@@ -10,7 +10,7 @@
 //! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`, `versions_sql`: every statement.
 //! - `checkpoint`: from the log into the file.
 //! - `beside`: what another process does to the file while a daemon runs on it.
-//! - `rows`: from rows to types.
+//! - `rows`, `packed`: from rows to types.
 //!
 //! WAL with `synchronous = FULL`: what was answered survives the power. Producers may insert notifications at any
 //! time from their own processes; they only ever wait for one short transaction.
@@ -30,6 +30,7 @@ mod intake;
 mod leases;
 mod open;
 mod order;
+mod packed;
 mod rows;
 mod schema;
 mod sql;

@@ -66,8 +66,3 @@ impl Keys {
         sqlx::query(sql::PROMOTE).bind(keys).bind(now).execute(connection).await.map(drop)
     }
 }
-
-/// Whether anything waits for a head at all: where nothing does, nobody asks for keys.
-pub(super) async fn any_waits(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(sql::ANY_WAITS).fetch_one(connection).await
-}

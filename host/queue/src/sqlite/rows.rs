@@ -17,6 +17,9 @@ use crate::{Arrived, DeliveryRecord, KeptDestination, Lease, NotificationRecord,
 
 type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
 
+/// What is wrong with an id that is none.
+pub(super) const NO_UUID: &str = "id: must be a UUID in lower case";
+
 /// Why a row is not read.
 enum Flaw {
     /// Its own: it holds what it should not, as the reason says. Others beside it are fine.
@@ -28,6 +31,12 @@ enum Flaw {
 impl From<sqlx::Error> for Flaw {
     fn from(error: sqlx::Error) -> Self {
         Self::Query(error)
+    }
+}
+
+impl From<String> for Flaw {
+    fn from(reason: String) -> Self {
+        Self::Row(reason)
     }
 }
 
@@ -71,7 +80,7 @@ fn uuid(row: &SqliteRow, column: &str) -> Result<Option<Uuid>> {
 /// A notification's columns without its content.
 fn notification(row: &SqliteRow) -> Result<Notification, Flaw> {
     let Some(id) = uuid(row, "uuid")? else {
-        return Err(Flaw::Row("id: must be a UUID in lower case".to_owned()));
+        return Err(Flaw::Row(NO_UUID.to_owned()));
     };
     Ok(Notification {
         id: NotificationId(id),
@@ -94,9 +103,9 @@ fn trace(row: &SqliteRow) -> Result<Option<TraceContext>> {
     Ok(parent.and_then(text).and_then(|parent| TraceContext::parse(parent, state.and_then(text))))
 }
 
-fn labels(text: &str) -> Result<BTreeMap<String, String>, Flaw> {
+pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     serde_json::from_str(text)
-        .map_err(|error| Flaw::Row(format!("labels: must be a JSON object of strings: {error}")))
+        .map_err(|error| format!("labels: must be a JSON object of strings: {error}"))
 }
 
 /// What [`notification`] can read of a row that is none.
@@ -189,29 +198,37 @@ fn whole_lease(row: &SqliteRow, id: i64, now: i64) -> Result<Lease, Flaw> {
     if row.try_get::<Option<i64>, _>("seq")?.is_none() {
         return Err(Flaw::Row("its notification is gone".to_owned()));
     }
-    let since: i64 = row.try_get("since")?;
+    let counted = (row.try_get("used")?, row.try_get("lost")?);
     Ok(Lease {
         key: LeaseKey { id: DeliveryId(id), token: row.try_get("token")? },
         destination: text(row, "destination")?,
         notification: whole_notification(row)?,
         attempt: number(row.try_get("attempt")?),
-        standing: Standing {
-            used: number(row.try_get("used")?),
-            lost: number(row.try_get("lost")?),
-            age: millis::duration(now.saturating_sub(since)),
-            left: row
-                .try_get::<Option<i64>, _>("expires")?
-                .map(|expires| millis::duration(expires.saturating_sub(now))),
-        },
+        standing: standing(now, row.try_get("since")?, counted, row.try_get("expires")?),
         parts_done: number(row.try_get("parts_done")?),
         chain: chain(&text(row, "chain")?)?,
         order_key: optional_text(row, "order_key")?,
     })
 }
 
-fn chain(text: &str) -> Result<Vec<String>, Flaw> {
+/// Of a delivery that has used up so many attempts and lost so many leases.
+pub(super) fn standing(
+    now: i64,
+    since: i64,
+    (used, lost): (i64, i64),
+    expires: Option<i64>,
+) -> Standing {
+    Standing {
+        used: number(used),
+        lost: number(lost),
+        age: millis::duration(now.saturating_sub(since)),
+        left: expires.map(|expires| millis::duration(expires.saturating_sub(now))),
+    }
+}
+
+pub(super) fn chain(text: &str) -> Result<Vec<String>, String> {
     serde_json::from_str(text)
-        .map_err(|error| Flaw::Row(format!("chain: must be a JSON array of strings: {error}")))
+        .map_err(|error| format!("chain: must be a JSON array of strings: {error}"))
 }
 
 /// A delivery that cannot be made, and why.
@@ -276,7 +293,7 @@ pub(super) fn kept_destination(row: &SqliteRow) -> Result<KeptDestination> {
 }
 
 /// A count that the schema keeps above zero.
-fn number(value: i64) -> u32 {
+pub(super) fn number(value: i64) -> u32 {
     u32::try_from(value.max(0)).unwrap_or(u32::MAX)
 }
 

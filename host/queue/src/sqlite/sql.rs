@@ -72,7 +72,17 @@ macro_rules! delivery_record {
     };
 }
 
+macro_rules! seen {
+    () => {
+        "SELECT EXISTS (SELECT 1 FROM holds WHERE until > ?1), \
+         EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND waiting = 1)"
+    };
+}
+
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+/// ?1: now. Begins a round, and answers with the same trip whether nothing is sent to some destination, and whether
+/// anything waits for its key's head.
+pub(super) const BEGIN_ROUND: &str = concat!("BEGIN IMMEDIATE; ", seen!());
 pub(super) const COMMIT: &str = "COMMIT";
 pub(super) const ROLLBACK: &str = "ROLLBACK";
 /// Waits for nobody.
@@ -184,8 +194,9 @@ pub(crate) const OUTBOX: &str = "INSERT INTO notifications (type, source, subjec
 
 // ---- claim, extend, settle -----------------------------------------------------------------------------------
 
-/// ?1: names, ?2: now. Those that have anything due, by their place in ?1: one statement for all the idle ones.
-pub(super) const READY: &str = "SELECT x.key FROM json_each(?1) AS x \
+/// ?1: names, ?2: now. Those that have anything due, by their place in ?1, as one JSON array: one statement for all the
+/// idle ones.
+pub(super) const READY: &str = "SELECT json_group_array(x.key) FROM json_each(?1) AS x \
      WHERE NOT EXISTS (SELECT 1 FROM holds h WHERE h.destination = x.value AND h.until > ?2) \
      AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.state = 0 AND d.destination = x.value \
           AND d.lane = 0 AND d.due <= ?2 AND d.waiting = 0) \
@@ -229,6 +240,15 @@ pub(super) const LEASED: &str = concat!(
     " FROM json_each(?1) AS x CROSS JOIN deliveries d ON d.id = x.value \
      LEFT JOIN notifications n ON n.seq = d.notification"
 );
+
+/// ?1: ids, ?2: largest content in bytes. What of [`LEASED`] has content of text that is no larger, as one JSON array
+/// of arrays: [`super::packed`] reads it.
+pub(super) const LEASED_TOGETHER: &str = "SELECT json_group_array(json_array(d.id, d.token, \
+     d.destination, d.attempt, d.used, d.lost, d.since, d.parts_done, d.chain, d.expires, \
+     d.order_key, n.id, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at, \
+     n.traceparent, n.tracestate, n.content)) \
+     FROM json_each(?1) AS x CROSS JOIN deliveries d ON d.id = x.value \
+     CROSS JOIN notifications n ON n.seq = d.notification WHERE octet_length(n.content) <= ?2";
 
 /// ?1: now, ?2: limit. What is past its expiry, whether or not it is due, as one JSON array.
 pub(super) const EXPIRED: &str = "SELECT json_group_array(id) FROM ( \
@@ -341,10 +361,6 @@ pub(super) const SETTLE: &str = concat!(
      FROM jsonb_each(?1) AS x WHERE ",
     held!()
 );
-
-/// Whether anything waits for its key's head.
-pub(super) const ANY_WAITS: &str =
-    "SELECT EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND waiting = 1)";
 
 /// ?1: ids. Those that have a key and are alive.
 pub(super) const KEYED: &str = "SELECT d.id, d.destination, d.order_key FROM json_each(?1) AS x \
@@ -560,6 +576,10 @@ pub(super) const SHIFT_DUE: &str = concat!(
 /// ?1: how far the clock went back.
 pub(super) const SHIFT_HOLDS: &str = "UPDATE holds SET until = until - ?1";
 
+/// What [`BEGIN_ROUND`] asks.
+#[cfg(test)]
+pub(super) const SEEN: &str = seen!();
+
 /// All of them, for the test that prepares each.
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
@@ -581,6 +601,7 @@ pub(super) const ALL: &[&str] = &[
     RECORD_LOST,
     LEASE,
     LEASED,
+    LEASED_TOGETHER,
     EXPIRED,
     TOO_OLD,
     LEASE_OVERDUE,
@@ -590,7 +611,7 @@ pub(super) const ALL: &[&str] = &[
     HAND_OVER,
     HOLD,
     SETTLE,
-    ANY_WAITS,
+    SEEN,
     KEYED,
     PROMOTE,
     REVIVE,

@@ -129,14 +129,7 @@ impl Writer {
         if round.requests == 0 {
             return Ok(Answers::default());
         }
-        sqlx::query(sql::BEGIN).execute(&mut self.connection).await?;
-        let now = self.clock.now();
-        let done = match round.apply(&mut self.connection, now).await {
-            Ok(answers) => {
-                sqlx::query(sql::COMMIT).execute(&mut self.connection).await.map(|_| answers)
-            }
-            Err(error) => Err(error),
-        };
+        let done = self.commit(round).await;
         if done.is_err()
             && let Err(error) = sqlx::query(sql::ROLLBACK).execute(&mut self.connection).await
         {
@@ -144,6 +137,25 @@ impl Writer {
         }
         done
     }
+
+    async fn commit(&mut self, round: &Round) -> Result<Answers, sqlx::Error> {
+        // Where this waits for a producer's transaction, a hold that ends meanwhile is still seen: its deliveries are only claimed.
+        let begin = sqlx::query_as(sql::BEGIN_ROUND).bind(self.clock.now());
+        let (holds, waits): (bool, bool) = begin.fetch_one(&mut self.connection).await?;
+        let seen = Seen { holds, waits: waits || round.is_keyed() };
+        let answers = round.apply(&mut self.connection, seen, self.clock.now()).await?;
+        sqlx::query(sql::COMMIT).execute(&mut self.connection).await?;
+        Ok(answers)
+    }
+}
+
+/// What the beginning of a round sees.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Nothing is sent to some destination.
+    holds: bool,
+    /// Something waits for its key's head, or will by this round.
+    waits: bool,
 }
 
 /// Requests of one transaction, by kind: those of a kind share a statement.
@@ -196,6 +208,14 @@ struct Answers {
 }
 
 impl Round {
+    /// Whether anything with a key comes in.
+    fn is_keyed(&self) -> bool {
+        let enqueued = self.enqueue.iter().flat_map(|pending| &pending.input);
+        let taken = self.take.iter().map(|pending| &pending.input.0);
+        let mut targets = enqueued.chain(taken).flat_map(|item| &item.destinations);
+        targets.any(|target| target.order_key.is_some())
+    }
+
     fn has_room(&self) -> bool {
         self.items < ROUND_ITEMS && self.bytes < ROUND_BYTES
     }
@@ -252,14 +272,15 @@ impl Round {
     async fn apply(
         &self,
         connection: &mut SqliteConnection,
+        Seen { holds, waits }: Seen,
         now: i64,
     ) -> Result<Answers, sqlx::Error> {
-        let (enqueue, take) = self.enqueue(connection, now).await?;
+        let (enqueue, take) = self.enqueue(connection, holds, now).await?;
         let mut answers = Answers {
             enqueue,
             take,
             extend: self.extend(connection, now).await?,
-            settle: self.settle(connection, now).await?,
+            settle: self.settle(connection, waits, now).await?,
             ..Answers::default()
         };
         for Pending { input, .. } in &self.fan_out {
@@ -310,6 +331,7 @@ impl Round {
     async fn enqueue(
         &self,
         connection: &mut SqliteConnection,
+        holds: bool,
         now: i64,
     ) -> Result<(Vec<Vec<Enqueued>>, Vec<Taken>), sqlx::Error> {
         let plain = self.enqueue.iter().flat_map(|pending| &pending.input).map(Order::plain);
@@ -321,7 +343,7 @@ impl Round {
         if orders.is_empty() {
             return Ok((self.enqueue.iter().map(|_| Vec::new()).collect(), Vec::new()));
         }
-        let mut answers = intake::enqueue(connection, &orders, now).await?.into_iter();
+        let mut answers = intake::enqueue(connection, &orders, holds, now).await?.into_iter();
         let of_one = |pending: &Pending<Vec<Enqueue>, _>| {
             let own = answers.by_ref().take(pending.input.len());
             own.map(|taken| taken.enqueued).collect()
@@ -347,12 +369,13 @@ impl Round {
     async fn settle(
         &self,
         connection: &mut SqliteConnection,
+        keyed: bool,
         now: i64,
     ) -> Result<Vec<Vec<LeaseKey>>, sqlx::Error> {
         let all = self.settle.iter().flat_map(|pending| &pending.input);
         let mut seen = HashSet::new();
         let first: Vec<&Settle> = all.filter(|item| seen.insert(item.key)).collect();
-        let lost = leases::settle(connection, &first, now).await?;
+        let lost = leases::settle(connection, &first, keyed, now).await?;
         let of_one = |pending: &Pending<Vec<Settle>, _>| {
             let keys = pending.input.iter().map(|item| item.key);
             keys.filter(|key| !seen.remove(key) || lost.contains(key)).collect()

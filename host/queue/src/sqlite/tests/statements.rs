@@ -64,6 +64,7 @@ async fn a_batch_finds_its_rows_by_number() {
     for statement in [
         sql::LEASE,
         sql::LEASED,
+        sql::LEASED_TOGETHER,
         sql::EXTEND,
         sql::RECORD,
         sql::RECORD_LOST,
@@ -104,7 +105,7 @@ async fn sweeps_and_promotions_use_their_indexes() {
     for (statement, indexes) in [
         (sql::EXPIRED, &["deliveries_expiring"][..]),
         (sql::TOO_OLD, &["deliveries_live", "deliveries_waiting"]),
-        (sql::ANY_WAITS, &["deliveries_"]),
+        (sql::SEEN, &["deliveries_"]),
         (sql::PROMOTE, &["deliveries_next", "deliveries_head"]),
         (sql::LEASE_OVERDUE, &["INTEGER PRIMARY KEY"]),
         (sql::KEYED, &["INTEGER PRIMARY KEY"]),
