@@ -58,7 +58,7 @@ fn of(sent: &[Sent], arrivals: &HashMap<String, Vec<u64>>) -> Result<Latency> {
     // What came more often than it should came late.
     let came = |sent: &Sent| {
         let times = arrivals.get(&sent.id).map_or(&[][..], Vec::as_slice);
-        &times[..times.len().min(sent.arrivals)]
+        times.iter().take(sent.arrivals)
     };
     let coming: usize = sent.iter().map(|sent| sent.arrivals).sum();
     let lost = coming - sent.iter().map(|sent| came(sent).len()).sum::<usize>();
@@ -66,7 +66,7 @@ fn of(sent: &[Sent], arrivals: &HashMap<String, Vec<u64>>) -> Result<Latency> {
     let since = |start: fn(&Sent) -> u64| {
         let milliseconds = |sent| {
             let since = move |time: &u64| time.saturating_sub(start(sent)) as f64 / 1e6;
-            came(sent).iter().map(since)
+            came(sent).map(since)
         };
         Sorted::of(sent.iter().flat_map(milliseconds).collect())
     };
