@@ -24,8 +24,10 @@ struct Stored<'a> {
     /// JSON within JSON: the column holds text.
     labels: String,
     content_type: &'a str,
-    content: Option<&'a str>,
-    bytes: Option<String>,
+    /// Whether the content is text, and where it lies among the bytes of all, from 1.
+    text: bool,
+    from: usize,
+    size: usize,
     key: Option<&'a str>,
     digest: Option<String>,
     time: i64,
@@ -189,8 +191,16 @@ async fn store(
     wave: &[(usize, Order<'_>)],
     now: i64,
 ) -> Result<HashMap<NotificationId, i64>, sqlx::Error> {
-    let stored: Vec<Stored<'_>> = wave.iter().map(|(_, order)| stored(order.item, now)).collect();
-    let store = sqlx::query(sql::STORE).bind(json(&stored)?).bind(now);
+    let sizes = wave.iter().map(|(_, order)| order.item.notification.content.len());
+    // One more: SQLite takes no part of what is empty.
+    let mut contents = Vec::with_capacity(sizes.sum::<usize>() + 1);
+    let mut rows = Vec::with_capacity(wave.len());
+    for (_, order) in wave {
+        rows.push(stored(order.item, contents.len() + 1, now));
+        contents.extend_from_slice(&order.item.notification.content);
+    }
+    contents.push(0);
+    let store = sqlx::query(sql::STORE).bind(json(&rows)?).bind(now).bind(contents);
     let (first, last) = numbers(&store.execute(&mut *connection).await?)?;
     let ids = wave.iter().map(|(_, order)| order.item.notification.id);
     // Nobody else writes: all of them have numbers in a row.
@@ -359,10 +369,8 @@ impl Known {
     }
 }
 
-fn stored(item: &Enqueue, now: i64) -> Stored<'_> {
+fn stored(item: &Enqueue, from: usize, now: i64) -> Stored<'_> {
     let notification = &item.notification;
-    // Text with a NUL in it is none: SQLite's own functions end there.
-    let text = std::str::from_utf8(&notification.content).ok().filter(|t| !t.contains('\0'));
     let key = item.idempotency_key.as_deref();
     Stored {
         id: notification.id.to_string(),
@@ -371,8 +379,9 @@ fn stored(item: &Enqueue, now: i64) -> Stored<'_> {
         subject: notification.subject.as_deref(),
         labels: serde_json::json!(notification.labels).to_string(),
         content_type: &notification.content_type,
-        content: text,
-        bytes: text.is_none().then(|| hex(&notification.content)),
+        text: is_text(&notification.content),
+        from,
+        size: notification.content.len(),
         key,
         digest: key.map(|_| hex(&digest(notification))),
         time: notification.time.as_millisecond(),
@@ -381,6 +390,11 @@ fn stored(item: &Enqueue, now: i64) -> Stored<'_> {
         traceparent: notification.trace.as_ref().map(TraceContext::parent),
         tracestate: notification.trace.as_ref().and_then(TraceContext::state),
     }
+}
+
+/// Text with a NUL in it is none: SQLite's own functions end there.
+fn is_text(content: &[u8]) -> bool {
+    std::str::from_utf8(content).is_ok_and(|text| !text.contains('\0'))
 }
 
 fn hex(bytes: &[u8]) -> String {

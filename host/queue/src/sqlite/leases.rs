@@ -170,9 +170,9 @@ async fn read(
     ids: &[i64],
     now: i64,
 ) -> Result<Vec<Result<Lease, Unreadable>>, sqlx::Error> {
-    let together = sqlx::query_scalar(sql::LEASED_TOGETHER).bind(json(ids)?).bind(packed::MOST);
-    let together: Vec<u8> = together.fetch_one(&mut *connection).await?;
-    let mut read = packed::leases(&together, now).unwrap_or_default();
+    let together = sqlx::query_as(sql::LEASED_TOGETHER).bind(json(ids)?).bind(packed::MOST);
+    let (array, contents): (Vec<u8>, Vec<u8>) = together.fetch_one(&mut *connection).await?;
+    let mut read = packed::leases(&array, &contents, now).unwrap_or_default();
     if read.len() == ids.len() {
         return Ok(read);
     }

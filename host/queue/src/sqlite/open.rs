@@ -113,6 +113,12 @@ pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened,
     let failed = |error: sqlx::Error| describe(path, &error);
     let mut writer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
     sqlx::query(sql::PROBE).execute(&mut writer).await.map_err(failed)?;
+    let encoding: String =
+        sqlx::query_scalar(sql::ENCODING).fetch_one(&mut writer).await.map_err(failed)?;
+    if encoding != "UTF-8" {
+        let reason = format!("its text is {encoding}; make the file anew, with UTF-8");
+        return Err(OpenError::Database { path: path.to_owned(), reason });
+    }
     schema::migrate(&mut writer, path, options.clock.now(), schema::MIGRATIONS).await?;
     if options.recover {
         recover(&mut writer, options.clock.now()).await.map_err(failed)?;

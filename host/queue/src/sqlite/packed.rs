@@ -1,4 +1,5 @@
-//! Leases that come as one JSON array: a row is a trip to the connection's thread, and a claim brings hundreds.
+//! Leases that come as one JSON array, and their contents in a row beside it: a row of a statement is a trip to the
+//! connection's thread, and a claim brings hundreds.
 
 use bytes::Bytes;
 use postrider_core::{DeliveryId, LeaseKey, Notification, NotificationId, TraceContext};
@@ -36,21 +37,30 @@ struct Packed {
     created_at: i64,
     traceparent: Option<String>,
     tracestate: Option<String>,
-    content: String,
+    size: usize,
 }
 
-/// Leases, or what cannot be made of them. None where any holds bytes that are no text, which no JSON has: rows tell which.
-pub(super) fn leases(array: &[u8], now: i64) -> Option<Vec<Result<Lease, Unreadable>>> {
+/// Leases, or what cannot be made of them. None where any holds bytes that are no text: rows tell which.
+pub(super) fn leases(
+    array: &[u8],
+    mut contents: &[u8],
+    now: i64,
+) -> Option<Vec<Result<Lease, Unreadable>>> {
     let packed: Vec<Packed> = serde_json::from_slice(array).ok()?;
-    let lease = |packed: Packed| {
+    let mut leases = Vec::with_capacity(packed.len());
+    for packed in packed {
+        let (content, rest) = contents.split_at_checked(packed.size)?;
+        std::str::from_utf8(content).ok()?;
+        contents = rest;
         let id = packed.id;
-        packed.lease(now).map_err(|problem| Unreadable { id, problem })
-    };
-    Some(packed.into_iter().map(lease).collect())
+        let lease = packed.lease(Bytes::copy_from_slice(content), now);
+        leases.push(lease.map_err(|problem| Unreadable { id, problem }));
+    }
+    Some(leases)
 }
 
 impl Packed {
-    fn lease(self, now: i64) -> Result<Lease, String> {
+    fn lease(self, content: Bytes, now: i64) -> Result<Lease, String> {
         let state = self.tracestate.as_deref();
         let trace = self.traceparent.and_then(|parent| TraceContext::parse(&parent, state));
         Ok(Lease {
@@ -63,7 +73,7 @@ impl Packed {
                 subject: self.subject,
                 labels: labels(&self.labels)?,
                 content_type: self.content_type,
-                content: Bytes::from(self.content),
+                content,
                 time: millis::timestamp(self.created_at),
                 trace,
             },

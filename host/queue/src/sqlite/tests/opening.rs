@@ -54,6 +54,18 @@ async fn a_newer_schema_is_refused_untouched() {
 }
 
 #[tokio::test]
+async fn a_file_of_another_encoding_is_refused() {
+    let stand = SqliteStand::new();
+    let mut other = producer(&stand.path()).await;
+    other.execute("PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (a)").await.unwrap();
+    let error = stand.open().await.unwrap_err().to_string();
+    assert!(
+        error.ends_with("queue.db: its text is UTF-16le; make the file anew, with UTF-8"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_migration_that_was_cut_short_runs_again() {
     let stand = SqliteStand::new();
     let mut killed = producer(&stand.path()).await;
