@@ -110,8 +110,8 @@ struct Register {
     keys: HashMap<String, Known>,
 }
 
-/// Stores and fans out; `holds`: whether nothing is sent to some destination. Within the batch, too, an id and an idempotency key count once: those that come again wait for
-/// a second wave, which finds the first one's.
+/// Stores and fans out; `holds`: whether nothing is sent to some destination. Within the batch, too, an id and an
+/// idempotency key count once: those that come again wait for a second wave, which finds the first one's.
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
     orders: &[Order<'_>],

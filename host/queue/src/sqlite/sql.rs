@@ -100,7 +100,7 @@ pub(super) const KNOWN: &str = concat!(
 );
 
 /// ?1: notifications, none like another by id or key; ?2: now; ?3: the bytes of all contents. Content by itself, as text in
-/// JSON is escaped, copied and read byte by byte: a fifth of all that storing, claiming and settling took. Those that were not there before get the numbers after
+/// JSON is escaped, copied and read byte by byte. Those that were not there before get the numbers after
 /// the highest, in their order. Not by `ON CONFLICT`, which uses numbers up; without `RETURNING`, as each row is a trip.
 pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
      content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \

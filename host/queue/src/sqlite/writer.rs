@@ -139,7 +139,7 @@ impl Writer {
     }
 
     async fn commit(&mut self, round: &Round) -> Result<Answers, sqlx::Error> {
-        // Where this waits for a producer's transaction, a hold that ends meanwhile is still seen: its deliveries are only claimed.
+        // Where this waits for a producer's transaction, a hold that ends meanwhile costs one more look.
         let begin = sqlx::query_as(sql::BEGIN_ROUND).bind(self.clock.now());
         let (holds, waits): (bool, bool) = begin.fetch_one(&mut self.connection).await?;
         let seen = Seen { holds, waits: waits || round.is_keyed() };
