@@ -77,8 +77,7 @@ impl Ahead {
         if limit == 0 {
             return 0;
         }
-        let fit = u32::try_from(bytes / self.size.max(LEASE_BYTES)).unwrap_or(u32::MAX);
-        let left = limit.saturating_sub(self.taken()).min(fit).min(CLAIM);
+        let left = self.left(limit, bytes).min(CLAIM);
         match more {
             true if left < worth(limit) => 0,
             true => left,
@@ -86,10 +85,16 @@ impl Ahead {
         }
     }
 
-    /// Whether there is room enough for a claim.
-    pub(super) fn is_low(&self, within: Duration, now: Instant) -> bool {
+    /// Whether there is room enough for a claim, with so many bytes left.
+    pub(super) fn is_low(&self, within: Duration, bytes: usize, now: Instant) -> bool {
         let limit = self.limit(within, now);
-        limit.saturating_sub(self.taken()) >= worth(limit)
+        self.left(limit, bytes) >= worth(limit)
+    }
+
+    /// How many more may wait.
+    fn left(&self, limit: u32, bytes: usize) -> u32 {
+        let fit = u32::try_from(bytes / self.size.max(LEASE_BYTES)).unwrap_or(u32::MAX);
+        limit.saturating_sub(self.taken()).min(fit)
     }
 
     /// Keeps a place for what is being stored.
@@ -199,14 +204,27 @@ mod tests {
         for _ in 0..limit / 2 {
             assert!(ahead.promise(HALF, now));
         }
-        assert!(ahead.is_low(HALF, now));
+        assert!(ahead.is_low(HALF, BYTES, now));
         ahead.promise(HALF, now);
         ahead.promise(HALF, now);
-        assert!(!ahead.is_low(HALF, now));
+        assert!(!ahead.is_low(HALF, BYTES, now));
         assert_eq!(ahead.refill(HALF, true, BYTES, now), 0);
         assert!(ahead.refill(HALF, false, BYTES, now) >= PEEK);
         while ahead.promise(HALF, now) {}
         assert_eq!(ahead.refill(HALF, false, BYTES, now), PEEK, "what is due must not starve");
+    }
+
+    #[test]
+    fn what_finds_no_bytes_is_not_asked_for() {
+        let (mut ahead, start) = (Ahead::default(), Instant::now());
+        let now = ends(&mut ahead, 10_000, start);
+        ahead.size = 2 << 10;
+        for (bytes, claims) in [(0, false), (CLAIM - 1, false), (CLAIM, true)] {
+            let bytes = ahead.size * bytes as usize;
+            assert_eq!(ahead.is_low(HALF, bytes, now), claims, "{bytes}");
+            let refill = ahead.refill(HALF, true, bytes, now);
+            assert_eq!(refill, if claims { CLAIM } else { 0 }, "a wake-up that claims nothing");
+        }
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Room {
     pub(super) fn slots(&self) -> MutexGuard<'_, HashMap<String, DestinationSlots>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// For what waits.
+    fn bytes_left(&self) -> usize {
+        ahead::BYTES.saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
 }
 
 /// What ready destinations take now.
@@ -186,7 +191,7 @@ impl Shared {
         let now = Instant::now();
         let all = self.options.max_concurrency;
         let free = all.saturating_sub(busy(slots));
-        let bytes = ahead::BYTES.saturating_sub(self.room.bytes.load(Ordering::Relaxed));
+        let bytes = self.room.bytes_left();
         let (mut names, mut wishes, mut refills) = (Vec::new(), Vec::new(), Vec::new());
         let mut token: Option<Duration> = None;
         for (name, entry) in registry.ready().filter(|(name, _)| !self.breakers.is_shut(name)) {
@@ -384,7 +389,8 @@ impl Shared {
                 }
                 let next = self.next(&mut slots, destination);
                 let state = slots.get(destination);
-                let claims = |s: &DestinationSlots| s.claims(self.options.ahead, Instant::now());
+                let (ahead, bytes) = (self.options.ahead, self.room.bytes_left());
+                let claims = |s: &DestinationSlots| s.claims(ahead, bytes, Instant::now());
                 (next, state.is_some_and(claims))
             };
             if claims || (next.is_none() && self.room.wanted.load(Ordering::SeqCst)) {

@@ -199,10 +199,11 @@ impl DestinationSlots {
         self.ahead.ended(now);
     }
 
-    /// Whether a claim is worth it now.
-    pub(super) fn claims(&self, within: Duration, now: Instant) -> bool {
+    /// Whether a claim is worth it now, with so many bytes left for what waits.
+    pub(super) fn claims(&self, within: Duration, bytes: usize, now: Instant) -> bool {
         let is_empty = self.free() > 0 && self.ahead.is_empty();
-        let asks = is_empty || (self.unasked && !self.more) || self.ahead.is_low(within, now);
+        let asks =
+            is_empty || (self.unasked && !self.more) || self.ahead.is_low(within, bytes, now);
         self.is_hungry() && asks
     }
 
@@ -266,7 +267,7 @@ mod tests {
     /// Answers whether a claim is worth it now.
     fn ended(slots: &mut DestinationSlots) -> bool {
         slots.freed();
-        slots.claims(Duration::ZERO, Instant::now())
+        slots.claims(Duration::ZERO, 0, Instant::now())
     }
 
     #[test]

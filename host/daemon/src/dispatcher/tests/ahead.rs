@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use postrider_queue::{Taken, Taking};
+use postrider_queue::{Look, Taken, Taking};
 
 use super::wrapped::{Between, Wrapped};
 use super::*;
@@ -10,11 +10,12 @@ use super::*;
 const SLOTS: usize = 4;
 const TOOK: Duration = Duration::from_millis(10);
 
-/// Counts claims; each takes a moment.
+/// Counts claims and looks; each claim takes a moment.
 struct Counting {
     inner: Arc<MemoryQueue>,
     claims: AtomicUsize,
     brought: AtomicUsize,
+    looks: AtomicUsize,
 }
 
 #[async_trait]
@@ -31,6 +32,10 @@ impl Between for Counting {
         self.claims.fetch_add(1, Ordering::Relaxed);
         self.brought.fetch_add(leases.len(), Ordering::Relaxed);
         Ok(leases)
+    }
+    async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.inner.look(destinations).await
     }
 }
 
@@ -86,7 +91,8 @@ struct Mill {
 impl Mill {
     fn start() -> Self {
         let inner = Arc::new(MemoryQueue::new(Timestamp::UNIX_EPOCH));
-        let counting = Counting { inner: inner.clone(), claims: 0.into(), brought: 0.into() };
+        let counting =
+            Counting { inner: inner.clone(), claims: 0.into(), brought: 0.into(), looks: 0.into() };
         let counting = Arc::new(counting);
         let queue: Arc<dyn Queue> = Arc::new(Wrapped(counting.clone()));
         let steady = Arc::new(Steady::default());
@@ -151,6 +157,27 @@ async fn a_claim_brings_what_ends_within_the_time() {
     );
     assert!(brought > 850 && claims < 60, "{claims} claims for {brought}");
     assert_eq!(mill.steady.most.load(Ordering::Relaxed), SLOTS);
+    mill.stage.stop().await;
+}
+
+/// Of these, as many fit among what waits as a claim has to bring to be worth it: no slot that becomes free has the loop
+/// ask in vain.
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_bytes_left_wakes_nobody() {
+    let mut mill = Mill::start();
+    mill.stores(100).await;
+    let large = super::super::ahead::BYTES / 105 - (1 << 10);
+    for id in 1_000..1_900 {
+        let mut large_one = item(id, &["a"]);
+        large_one.notification.content = vec![b'x'; large].into();
+        mill.stage.waker.enqueue(&mill.queue, vec![large_one]).await.unwrap();
+    }
+    let before = mill.counting.looks.load(Ordering::Relaxed);
+    while mill.in_state(DeliveryState::Delivered).await < 900 {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let looks = mill.counting.looks.load(Ordering::Relaxed) - before;
+    assert!(looks < 60, "{looks} looks for some 800 deliveries");
     mill.stage.stop().await;
 }
 
