@@ -374,3 +374,38 @@ pub(crate) async fn the_fences_hold_for_every_row_of_a_batch(stage: &Stage) {
     assert_eq!((expected.len(), lost), (3, expected));
     assert_eq!(stage.queue.size().await.unwrap(), 3);
 }
+
+pub(crate) async fn a_batch_of_all_kinds_settles_each_in_its_own_way(stage: &Stage) {
+    for _ in 0..6 {
+        stage.enqueue(&["slack"]).await;
+    }
+    let leases = stage.claim("slack").await;
+    let keys: Vec<LeaseKey> = leases.iter().map(|lease| lease.key).collect();
+    let delivered = |key: LeaseKey, told: &str, parts_done| {
+        let attempt = Attempt { reason: told.to_owned(), ..attempt("delivered") };
+        let settle = settle(key, Settlement::Delivered);
+        Settle { reason: told.to_owned(), parts_done, attempt: Some(attempt), ..settle }
+    };
+    let batch = vec![
+        settle(keys[0], retry(MINUTE)),
+        delivered(keys[1], "id 1", 1),
+        delivered(keys[2], "id 1", 1),
+        delivered(keys[3], "id 2", 1),
+        delivered(keys[4], "id 1", 2),
+        settle(keys[5], DEAD),
+    ];
+    assert_eq!(stage.queue.settle(batch).await.unwrap(), []);
+    let mut became = Vec::new();
+    for key in keys {
+        let delivery = stage.delivery(key.id).await;
+        let told = stage.queue.attempts(key.id).await.unwrap().remove(0).reason;
+        became.push((delivery.state, delivery.reason, told));
+    }
+    let as_told = |state, told: &str| (state, told.to_owned(), told.to_owned());
+    let (pending, dead) = (DeliveryState::Pending, DeliveryState::Dead);
+    let delivered = |told| as_told(DeliveryState::Delivered, told);
+    let [first, .., last] = &became[..] else { panic!("six were settled") };
+    assert_eq!((first.0, last.0), (pending, dead));
+    let told = ["id 1", "id 1", "id 2", "id 1"].map(delivered);
+    assert_eq!(became[1..5], told);
+}

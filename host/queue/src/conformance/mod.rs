@@ -83,6 +83,7 @@ macro_rules! conformance {
             parts_done_survive_a_retry
             age_counts_from_the_making
             the_fences_hold_for_every_row_of_a_batch
+            a_batch_of_all_kinds_settles_each_in_its_own_way
         }
         conformance! { $make, taking:
             what_is_taken_is_leased_as_it_is_stored

@@ -1,8 +1,9 @@
 //! Enqueue and fan-out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
-use postrider_core::{Notification, NotificationId, TraceContext};
+use postrider_core::{HostId, Notification, NotificationId, TraceContext};
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
@@ -39,7 +40,7 @@ struct Stored<'a> {
     tracestate: Option<&'a str>,
 }
 
-/// A row and where it goes, as [`sql::DELIVER`] takes it.
+/// A row and where it goes, as [`sql::DELIVER`] and [`sql::DELIVER_TAKEN`] take it.
 #[derive(Serialize)]
 struct Plain<'a> {
     row: i64,
@@ -76,22 +77,6 @@ struct RoutedTarget<'a> {
     key: Option<&'a str>,
     /// The destination's own bound in milliseconds from arrival.
     within: Option<i64>,
-}
-
-/// The same as [`sql::DELIVER_TAKEN`] takes it.
-#[derive(Serialize)]
-struct Takeable<'a> {
-    row: i64,
-    targets: Vec<TakeableTarget<'a>>,
-}
-
-#[derive(Serialize)]
-struct TakeableTarget<'a> {
-    destination: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<i64>,
 }
 
 /// What is stored under a key or an id.
@@ -229,7 +214,7 @@ fn numbers(done: &SqliteQueryResult) -> Result<(i64, i64), sqlx::Error> {
     Ok((last - many + 1, last))
 }
 
-/// Answers the leases on those that were to be taken, and could be.
+/// Answers the leases on those that were to be taken, and could be; `holds`: whether nothing is sent to some destination.
 async fn deliver(
     connection: &mut SqliteConnection,
     new: &[Order<'_>],
@@ -247,17 +232,8 @@ async fn deliver(
     if routed.is_empty() {
         return Ok(HashMap::new());
     }
-    if plain && is_any_taken(&routed) {
-        return take(connection, &routed, holds, now).await;
-    }
     if plain {
-        let plain = routed.iter().map(|(row, _, targets)| Plain {
-            row: *row,
-            destinations: targets.iter().map(|target| target.destination.as_str()).collect(),
-        });
-        let plain = json(&plain.collect::<Vec<_>>())?;
-        sqlx::query(sql::DELIVER).bind(plain).bind(now).execute(connection).await?;
-        return Ok(HashMap::new());
+        return deliver_at_once(connection, &routed, holds && is_any_taken(&routed), now).await;
     }
     // Where one among many has a schedule, the claims take them all.
     let scheduled = routed.iter().map(|(row, order, to)| scheduled(*row, order.item, to, now));
@@ -272,41 +248,76 @@ fn is_any_taken(routed: &[(i64, Order<'_>, Vec<&Target>)]) -> bool {
     routed.iter().any(|(_, order, targets)| targets.iter().any(|to| order.taker(to).is_some()))
 }
 
-async fn take(
+/// What is due at once: leased as it is written where it is to be taken, and nothing is held.
+async fn deliver_at_once(
     connection: &mut SqliteConnection,
     routed: &[(i64, Order<'_>, Vec<&Target>)],
     holds: bool,
     now: i64,
 ) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
     let held = if holds { held(connection, now).await? } else { HashSet::new() };
-    let taker = |order: &Order<'_>, target: &Target| {
-        order.taker(target).filter(|_| !held.contains(&target.destination))
-    };
-    let takeable = routed.iter().map(|(row, order, targets)| {
-        let targets = targets.iter().map(|target| {
-            let taker = taker(order, target);
-            TakeableTarget {
-                destination: &target.destination,
-                host: taker.map(|(host, _)| host.to_string()),
-                until: taker.map(|(_, lease)| now + millis::of(lease)),
-            }
-        });
-        Takeable { row: *row, targets: targets.collect() }
-    });
-    let takeable = json(&takeable.collect::<Vec<_>>())?;
-    let taken =
-        sqlx::query(sql::DELIVER_TAKEN).bind(takeable).bind(now).execute(connection).await?;
-    let all =
-        routed.iter().flat_map(|(_, order, targets)| targets.iter().map(move |to| (order, to)));
-    let (first, last) = numbers(&taken)?;
+    let mut shares: Vec<Share<'_>> = Vec::new();
+    for (row, order, targets) in routed {
+        for target in targets {
+            let by = order.taker(target).filter(|_| !held.contains(&target.destination));
+            let share = match shares.iter().position(|share| share.by == by) {
+                Some(place) => shares.get_mut(place),
+                None => {
+                    shares.push(Share { by, orders: Vec::new(), rows: Vec::new() });
+                    shares.last_mut()
+                }
+            };
+            share.into_iter().for_each(|share| share.add(*row, order, &target.destination));
+        }
+    }
     let mut leases: HashMap<NotificationId, Vec<Lease>> = HashMap::new();
-    for (id, (order, target)) in (first..=last).zip(all) {
-        if taker(order, target).is_some() {
-            let lease = order.lease(&target.destination, id);
+    for share in shares {
+        for lease in share.deliver(connection, now).await? {
             leases.entry(lease.notification.id).or_default().push(lease);
         }
     }
     Ok(leases)
+}
+
+/// The deliveries of a batch that one host leases for so long, or nobody.
+struct Share<'a> {
+    by: Option<(HostId, Duration)>,
+    orders: Vec<&'a Order<'a>>,
+    rows: Vec<Plain<'a>>,
+}
+
+impl<'a> Share<'a> {
+    fn add(&mut self, row: i64, order: &'a Order<'a>, destination: &'a str) {
+        match self.rows.last_mut().filter(|last| last.row == row) {
+            Some(last) => last.destinations.push(destination),
+            None => {
+                self.orders.push(order);
+                self.rows.push(Plain { row, destinations: vec![destination] });
+            }
+        }
+    }
+
+    /// Answers their leases.
+    async fn deliver(
+        &self,
+        connection: &mut SqliteConnection,
+        now: i64,
+    ) -> Result<Vec<Lease>, sqlx::Error> {
+        let rows = json(&self.rows)?;
+        let Some((host, lease)) = self.by else {
+            sqlx::query(sql::DELIVER).bind(rows).bind(now).execute(connection).await?;
+            return Ok(Vec::new());
+        };
+        let taken = sqlx::query(sql::DELIVER_TAKEN)
+            .bind(rows)
+            .bind(now)
+            .bind(host.to_string())
+            .bind(now + millis::of(lease));
+        let (first, last) = numbers(&taken.execute(connection).await?)?;
+        let all = self.orders.iter().zip(&self.rows);
+        let all = all.flat_map(|(order, row)| row.destinations.iter().map(move |to| (order, to)));
+        Ok((first..=last).zip(all).map(|(id, (order, to))| order.lease(to, id)).collect())
+    }
 }
 
 /// Destinations that nothing is sent to.

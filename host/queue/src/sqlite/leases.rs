@@ -1,9 +1,9 @@
-//! Claim, extend and settle: the hot path.
+//! Claim and extend: half of the hot path.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use postrider_core::settle::{Cause, Settlement};
+use postrider_core::settle::Cause;
 use postrider_core::{DeliveryId, HostId, LeaseKey};
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
@@ -12,7 +12,7 @@ use super::order::Keys;
 use super::rows::Unreadable;
 use super::{json, packed, rows, sql};
 use crate::target::SWEPT;
-use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Settle, Slots, Sweep, millis};
+use crate::{Claim, LEASE_EXPIRED, Lease, MAX_BATCH, Slots, Sweep, millis};
 
 /// From this many destinations on, one statement first finds those with anything due.
 const MANY: usize = 4;
@@ -253,7 +253,7 @@ pub(super) async fn extend(
 }
 
 /// Those of the rows' leases that are no longer held.
-async fn lost(
+pub(super) async fn lost(
     connection: &mut SqliteConnection,
     rows: &str,
     keys: impl Iterator<Item = LeaseKey>,
@@ -266,173 +266,4 @@ async fn lost(
 /// Numbers that a statement answers as one JSON array: a row each would be a trip each.
 fn places(array: &str) -> Result<Vec<i64>, sqlx::Error> {
     serde_json::from_str(array).map_err(|error| sqlx::Error::Decode(error.into()))
-}
-
-/// A settlement as [`sql::SETTLE`] and its companions take it.
-#[derive(Serialize)]
-struct Settled<'a> {
-    id: i64,
-    token: i64,
-    state: i64,
-    due: Option<i64>,
-    lane: i64,
-    counted: i64,
-    /// Handed back: what was lost before still counts.
-    released: i64,
-    /// No attempt to record: its number is free again.
-    untried: i64,
-    parts_done: u32,
-    reason: &'a str,
-    cause: Option<&'static str>,
-    finished: Option<i64>,
-    hold: Option<i64>,
-    taker: Option<&'a str>,
-    chain: &'a [String],
-    key: Option<&'a str>,
-    expires: Option<i64>,
-}
-
-/// An attempt as [`sql::RECORD`] takes it, apart from its settlement: neither statement reads the other's fields.
-#[derive(Serialize)]
-struct Tried<'a> {
-    id: i64,
-    token: i64,
-    started: i64,
-    duration: i64,
-    outcome: &'a str,
-    reason: &'a str,
-    plugin: &'a str,
-    host: String,
-}
-
-/// Writes many callers' settlements, at most one for each lease. Answers those whose lease is lost. Where nothing waits
-/// for its key's head, `keyed` is false and nobody asks for keys.
-pub(super) async fn settle(
-    connection: &mut SqliteConnection,
-    batch: &[&Settle],
-    keyed: bool,
-    now: i64,
-) -> Result<HashSet<LeaseKey>, sqlx::Error> {
-    let settled: Vec<Settled<'_>> = batch.iter().map(|item| Settled::new(item, now)).collect();
-    if settled.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let rows = json(&settled)?;
-    let tried = batch.iter().filter(|item| item.settlement != Settlement::Released);
-    let tried: Vec<Tried<'_>> = tried.filter_map(|item| Tried::new(item)).collect();
-    let recorded = if tried.is_empty() {
-        0
-    } else {
-        let tried = json(&tried)?;
-        sqlx::query(sql::RECORD).bind(tried).execute(&mut *connection).await?.rows_affected()
-    };
-    // An attempt is recorded only under a lease that is held: where all were, none is lost.
-    let lost = if recorded == batch.len() as u64 {
-        HashSet::new()
-    } else {
-        lost(connection, &rows, batch.iter().map(|item| item.key)).await?
-    };
-    if settled.iter().any(|item| item.taker.is_some()) {
-        sqlx::query(sql::HAND_OVER).bind(&rows).bind(now).execute(&mut *connection).await?;
-    }
-    if settled.iter().any(|item| item.hold.is_some()) {
-        sqlx::query(sql::HOLD).bind(&rows).bind(now).execute(&mut *connection).await?;
-    }
-    // What is handed over may wait for a head, too.
-    let keys = match keyed || settled.iter().any(|row| row.key.is_some()) {
-        true => ending_keys(connection, batch, &settled, &lost).await?,
-        false => Keys::default(),
-    };
-    let settle = sqlx::query(sql::SETTLE).bind(&rows);
-    let written = settle.execute(&mut *connection).await?.rows_affected();
-    if written != (batch.len() - lost.len()) as u64 {
-        let told = format!("{written} settlements written of {} held", batch.len() - lost.len());
-        return Err(sqlx::Error::Protocol(told));
-    }
-    keys.promote(connection, now).await?;
-    Ok(lost)
-}
-
-/// The keys in which a settlement ends one or hands one over.
-async fn ending_keys(
-    connection: &mut SqliteConnection,
-    batch: &[&Settle],
-    settled: &[Settled<'_>],
-    lost: &HashSet<LeaseKey>,
-) -> Result<Keys, sqlx::Error> {
-    let mut keys = Keys::default();
-    for row in settled {
-        if let (Some(taker), Some(key)) = (row.taker, row.key) {
-            keys.add(taker, key);
-        }
-    }
-    let ending =
-        batch.iter().zip(settled).filter(|(item, row)| row.state != 0 && !lost.contains(&item.key));
-    let ids: Vec<i64> = ending.map(|(item, _)| item.key.id.0).collect();
-    keys.add_ending(connection, &json(&ids)?).await?;
-    Ok(keys)
-}
-
-impl<'a> Settled<'a> {
-    fn new(item: &'a Settle, now: i64) -> Self {
-        let untouched = Self {
-            id: item.key.id.0,
-            token: item.key.token,
-            state: 0,
-            due: None,
-            lane: 0,
-            counted: 0,
-            released: 0,
-            untried: i64::from(item.attempt.is_none()),
-            parts_done: item.parts_done,
-            reason: &item.reason,
-            cause: None,
-            finished: None,
-            hold: None,
-            taker: None,
-            chain: &[],
-            key: None,
-            expires: None,
-        };
-        match &item.settlement {
-            Settlement::Delivered => Self { state: 1, finished: Some(now), ..untouched },
-            Settlement::Retry { delay, counted, hold } => Self {
-                due: Some(now + millis::of(*delay)),
-                lane: 1,
-                counted: i64::from(*counted),
-                hold: hold.map(|hold| now + millis::of(hold)),
-                ..untouched
-            },
-            Settlement::Dead { cause } => {
-                let cause = Some(cause.name());
-                let dead = Self { state: 2, cause, finished: Some(now), ..untouched };
-                let Some(handover) = &item.handover else { return dead };
-                let taker = &handover.taker;
-                Self {
-                    taker: Some(&taker.destination),
-                    chain: &handover.chain,
-                    key: taker.order_key.as_deref(),
-                    expires: taker.expires_after.map(|after| now + millis::of(after)),
-                    ..dead
-                }
-            }
-            Settlement::Released => Self { due: Some(now), released: 1, untried: 1, ..untouched },
-        }
-    }
-}
-
-impl<'a> Tried<'a> {
-    fn new(item: &'a Settle) -> Option<Self> {
-        let attempt = item.attempt.as_ref()?;
-        Some(Self {
-            id: item.key.id.0,
-            token: item.key.token,
-            started: attempt.started.as_millisecond(),
-            duration: i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX),
-            outcome: &attempt.outcome,
-            reason: &attempt.reason,
-            plugin: &attempt.plugin,
-            host: attempt.host.to_string(),
-        })
-    }
 }

@@ -33,6 +33,7 @@ mod order;
 mod packed;
 mod rows;
 mod schema;
+mod settle;
 mod sql;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -125,14 +125,11 @@ pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destinat
 /// ?1: now. Destinations that nothing is sent to, as a JSON array.
 pub(super) const HELD: &str = "SELECT json_group_array(destination) FROM holds WHERE until > ?1";
 
-/// ?1: rows and their targets, each with who takes it and until when, if anybody does; ?2: now. Like [`DELIVER`], but
-/// what is taken is leased at once.
+/// ?1: rows and their destinations, ?2: now, ?3: host, ?4: expiry. Like [`DELIVER`], but leased at once.
 pub(super) const DELIVER_TAKEN: &str = "INSERT INTO deliveries (notification, destination, due, \
      created, since, owner, claimed, token, attempt) \
-     SELECT x.value ->> 'row', y.value ->> 'destination', coalesce(y.value ->> 'until', ?2), ?2, ?2, \
-     y.value ->> 'host', iif(y.value ->> 'host' IS NULL, NULL, ?2), \
-     y.value ->> 'host' IS NOT NULL, y.value ->> 'host' IS NOT NULL \
-     FROM jsonb_each(?1) AS x CROSS JOIN jsonb_each(x.value, '$.targets') AS y";
+     SELECT x.value ->> 'row', y.value, ?4, ?2, ?2, ?3, ?2, 1, 1 \
+     FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
 
 /// When a delivery that waits for its key's head is due.
 macro_rules! never {
@@ -309,6 +306,19 @@ pub(super) const RECORD: &str = concat!(
      FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE ",
     held!()
 );
+
+/// ?1: leases and their attempts as arrays of id, token, start and duration; ?2 to ?5: how all of them ended, what was said
+/// of it, by which module and host. Before [`SETTLE_DELIVERED`].
+pub(super) const RECORD_DELIVERED: &str = "INSERT INTO attempts (delivery, number, started, \
+     duration, outcome, reason, plugin, host) \
+     SELECT d.id, d.attempt, x.value ->> 2, x.value ->> 3, ?2, ?3, ?4, ?5 \
+     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE d.id = x.value ->> 0 \
+     AND d.token = x.value ->> 1 AND d.state = 0 AND d.owner IS NOT NULL";
+
+/// ?1: ids under leases that are held, ?2: now, ?3: parts done, ?4: reason. What [`SETTLE`] makes of them.
+pub(super) const SETTLE_DELIVERED: &str = "UPDATE deliveries SET owner = NULL, claimed = NULL, \
+     state = 1, waiting = 0, lost = 0, parts_done = ?3, reason = ?4, finished = ?2 \
+     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
 /// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. What has expired by itself is not
 /// handed over. Where two of a notification hand over
@@ -612,6 +622,8 @@ pub(super) const ALL: &[&str] = &[
     LOST,
     EXTEND,
     RECORD,
+    RECORD_DELIVERED,
+    SETTLE_DELIVERED,
     HAND_OVER,
     HOLD,
     SETTLE,

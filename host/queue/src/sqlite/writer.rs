@@ -24,7 +24,7 @@ use super::leases::Extend;
 use super::open::Clock;
 use super::upkeep::SetNote;
 use super::versions::VersionChore;
-use super::{access, chores, fault, intake, leases, sql, upkeep, versions};
+use super::{access, chores, fault, intake, leases, settle, sql, upkeep, versions};
 use crate::taking::Order;
 use crate::{
     Claim, Enqueue, Enqueued, KeptDestination, Lease, Pruned, QueueError, Route, Settle, Slot,
@@ -375,7 +375,7 @@ impl Round {
         let all = self.settle.iter().flat_map(|pending| &pending.input);
         let mut seen = HashSet::new();
         let first: Vec<&Settle> = all.filter(|item| seen.insert(item.key)).collect();
-        let lost = leases::settle(connection, &first, keyed, now).await?;
+        let lost = settle::settle(connection, &first, keyed, now).await?;
         let of_one = |pending: &Pending<Vec<Settle>, _>| {
             let keys = pending.input.iter().map(|item| item.key);
             keys.filter(|key| !seen.remove(key) || lost.contains(key)).collect()
