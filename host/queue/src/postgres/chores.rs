@@ -1,5 +1,6 @@
 //! Retention, hosts and numbers.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postrider_core::retention::Remains;
@@ -79,9 +80,14 @@ impl PostgresQueue {
                 .bind(&host.version)
                 .bind(&host.listen)
                 .bind(&host.destinations)
-                .execute(&self.pool)
+                .bind(milliseconds(HOST_SILENT))
+                .fetch_one(&self.pool)
         };
-        self.call(LONG_PATIENCE, Again::Yes, beat).await?;
+        // Until the answer comes it is not known.
+        self.alone.store(false, Ordering::Relaxed);
+        let row = self.call(LONG_PATIENCE, Again::Yes, beat).await?;
+        let alone = row.try_get(0).map_err(|error| fault::describe(&error))?;
+        self.alone.store(alone, Ordering::Relaxed);
         for (statement, silent) in [(sql::FORGET, HOST_FORGOTTEN), (sql::MARK, HOST_SILENT)] {
             let after = || sqlx::query(statement).bind(milliseconds(silent)).execute(&self.pool);
             self.call(LONG_PATIENCE, Again::Yes, after).await?;

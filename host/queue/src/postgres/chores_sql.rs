@@ -97,11 +97,14 @@ macro_rules! listed {
     };
 }
 
-/// $1: id, $2: name, $3: version, $4: address, $5: destinations.
+/// $1: id, $2: name, $3: version, $4: address, $5: destinations, $6: silent for so many milliseconds is gone. Answers
+/// whether no other host is alive.
 pub(super) const BEAT: &str = "INSERT INTO hosts (id, name, version, listen, destinations, started, seen) \
      VALUES ($1, $2, $3, $4, $5, now(), now()) \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, version = excluded.version, \
-     listen = excluded.listen, destinations = excluded.destinations, seen = excluded.seen";
+     listen = excluded.listen, destinations = excluded.destinations, seen = excluded.seen \
+     RETURNING NOT EXISTS (SELECT 1 FROM hosts o WHERE o.id <> $1 \
+       AND o.seen > now() - $6::bigint * interval '1 millisecond')";
 
 /// $1: silent for so many milliseconds.
 pub(super) const FORGET: &str =

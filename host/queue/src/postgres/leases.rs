@@ -1,6 +1,7 @@
 //! Claim and extend: half of the hot path.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postrider_core::settle::Cause;
@@ -59,7 +60,8 @@ impl PostgresQueue {
         let kept: Vec<i64> = asks.iter().map(|ask| ask.kept).collect();
         let fresh: Vec<Moment> = from.iter().map(|from| from.fresh).collect();
         let retry: Vec<Moment> = from.iter().map(|from| from.retry).collect();
-        let statement = if self.options.skip_locked { sql::CLAIM } else { sql::CLAIM_UNLOCKED };
+        let skip = self.options.skip_locked && !self.alone.load(Ordering::Relaxed);
+        let statement = if skip { sql::CLAIM } else { sql::CLAIM_UNLOCKED };
         let query = || {
             sqlx::query(statement)
                 .bind(&destinations)

@@ -53,6 +53,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -97,6 +98,9 @@ pub struct PostgresQueue {
     words: Option<Arc<Words>>,
     doubt: Doubt,
     search: Arc<Search>,
+    /// No other host was alive at this one's last beat. Then claims lock no rows before they write them: nobody else
+    /// would skip them. Where another came since, they wait for each other until the next beat.
+    alone: Arc<AtomicBool>,
     /// None in those who write what was gathered.
     gatherer: Option<Gatherer>,
 }
@@ -114,8 +118,8 @@ impl PostgresQueue {
         let doubt = Doubt::default();
         let pool = open::open(url, doubt.clone()).await?;
         let words = options.listen_notify.map(|host| Arc::new(Words::start(&pool, host)));
-        let (marks, search) = (Arc::default(), Arc::default());
-        let store = Self { pool, options, marks, words, doubt, search, gatherer: None };
+        let (marks, search, alone) = (Arc::default(), Arc::default(), Arc::default());
+        let store = Self { pool, options, marks, words, doubt, search, alone, gatherer: None };
         Ok(Self { gatherer: Some(Gatherer::start(&store)), ..store })
     }
 

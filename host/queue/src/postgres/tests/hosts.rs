@@ -1,14 +1,17 @@
 //! Two hosts on one database.
 
-use postrider_core::HostId;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
 use postrider_core::settle::Settlement;
+use postrider_core::{HostId, LeaseKey};
 use uuid::Uuid;
 
 use super::*;
 use crate::conformance::{LEASE, claim, item, notification, settle};
 use crate::postgres::schema::MIGRATIONS;
 use crate::postgres::watermark::FULL;
-use crate::{Claim, Enqueue, Enqueued, Queue, Route};
+use crate::{Claim, Enqueue, Enqueued, HOST_SILENT, HostBeat, Queue, Route};
 
 fn claim_of(host: u128) -> Claim {
     Claim { host: HostId(Uuid::from_u128(host)), ..claim(&[("slack", 100, 50)]) }
@@ -51,6 +54,40 @@ async fn a_host_that_was_stopped_past_its_lease_changes_nothing() {
     assert_eq!(a.extend(&[stale.key], LEASE).await.unwrap(), [stale.key]);
     let good = settle(taken.key, Settlement::Delivered);
     assert_eq!(b.settle(vec![good]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_host_that_takes_itself_for_alone_claims_nothing_twice() {
+    let Some(stand) = PostgresStand::new() else { return };
+    let [a, b] = two(&stand).await;
+    let alone = |queue: &PostgresQueue| queue.alone.load(Ordering::Relaxed);
+    assert!(!alone(&a), "it is not known before a beat");
+    a.beat(&beat(1)).await.unwrap();
+    b.beat(&beat(2)).await.unwrap();
+    assert_eq!((alone(&a), alone(&b)), (true, false), "the first hears of it with its next beat");
+    for _ in 0..20 {
+        a.enqueue((0..10).map(|_| item(&["slack"])).collect()).await.unwrap();
+        let (of_a, of_b) = (claim_of(1), claim_of(2));
+        let (one, two) = tokio::join!(a.claim(&of_a), b.claim(&of_b));
+        let mut ids: Vec<_> = one.unwrap().into_iter().chain(two.unwrap()).map(|l| l.key).collect();
+        // What one met while the other had it.
+        ids.extend(a.claim(&claim_of(1)).await.unwrap().into_iter().map(|lease| lease.key));
+        let once: HashSet<LeaseKey> = ids.iter().copied().collect();
+        assert_eq!((ids.len(), once.len()), (10, 10));
+        let settled = ids.iter().map(|key| settle(*key, Settlement::Delivered));
+        assert_eq!(a.settle(settled.collect()).await.unwrap(), []);
+    }
+    a.beat(&beat(1)).await.unwrap();
+    assert!(!alone(&a));
+    stand.advance(HOST_SILENT + Duration::from_secs(1));
+    a.beat(&beat(1)).await.unwrap();
+    assert!(alone(&a), "the other was silent for too long");
+}
+
+fn beat(host: u128) -> HostBeat {
+    let [name, version, listen] = ["name", "1", "127.0.0.1:1"].map(str::to_owned);
+    let id = HostId(Uuid::from_u128(host));
+    HostBeat { id, name, version, listen, destinations: Vec::new() }
 }
 
 #[tokio::test]
