@@ -26,12 +26,14 @@ const INSTANCES: u32 = 512;
 /// For connections and code.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// What the sandbox does with one thread.
+/// What the sandbox does with as many threads as the daemon gives it.
 pub(crate) struct Rates {
     /// Processor time of a send that does nothing, in µs.
     pub(crate) cpu_us: f64,
     /// Requests a second.
     pub(crate) posted: f64,
+    /// Processor time of one, in µs.
+    pub(crate) post_cpu_us: f64,
 }
 
 /// Modules that are bound as a destination of the daemon binds them.
@@ -49,7 +51,7 @@ impl Bench {
             cache_dir: cache.to_owned(),
             instances: INSTANCES,
             own: Vec::new(),
-            threads: 1,
+            threads: std::thread::available_parallelism()?.get(),
             compiler: CompilerConfig::default(),
         })?;
         let load = async |name| {
@@ -72,16 +74,18 @@ impl Bench {
         // A connection for each that is in flight.
         let concurrency = Some(u32::try_from(IN_FLIGHT)?);
         let webhook = bind(&self.webhook, &setup.destination(0, receiver, concurrency)).await?;
-        let cpu_us = self.send(&nothing, time).await?.cpu_us;
-        Ok(Rates { cpu_us, posted: self.send(&webhook, time).await?.posted })
+        let (_, cpu_us) = self.send(&nothing, time).await?;
+        let (posted, post_cpu_us) = self.send(&webhook, time).await?;
+        Ok(Rates { cpu_us, posted, post_cpu_us })
     }
 
-    async fn send(&self, notifier: &Notifier, time: Duration) -> Result<Rates> {
+    /// Sends a second, and processor time of one in µs.
+    async fn send(&self, notifier: &Notifier, time: Duration) -> Result<(f64, f64)> {
         self.many(notifier, WARM_UP).await?;
         let (started, cpu) = (Instant::now(), process_cpu());
         let count = f64::from(self.many(notifier, time).await?);
         let cpu_us = (process_cpu() - cpu).as_secs_f64() * 1e6 / count;
-        Ok(Rates { cpu_us, posted: count / started.elapsed().as_secs_f64() })
+        Ok((count / started.elapsed().as_secs_f64(), cpu_us))
     }
 
     async fn many(&self, notifier: &Notifier, time: Duration) -> Result<u32> {
@@ -89,7 +93,7 @@ impl Bench {
         let loops = (0..IN_FLIGHT).map(|_| {
             let (ended, wait) = oneshot::channel();
             let sends = sends(notifier.clone(), self.notification.clone(), end);
-            // On the guests' thread, as the daemon's attempts.
+            // On the guests' threads, as the daemon's attempts.
             notifier.start(Box::pin(async { drop(ended.send(sends.await)) }));
             wait
         });
