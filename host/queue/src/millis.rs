@@ -13,6 +13,11 @@ pub(crate) fn of(duration: Duration) -> i64 {
     i64::try_from(millis).unwrap_or(LONGEST).min(LONGEST)
 }
 
+/// A duration in whole microseconds, as attempts keep theirs.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// The duration of so many milliseconds; a negative one is none.
 pub(crate) fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))

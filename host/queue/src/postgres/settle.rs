@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::time::Duration;
 
 use postrider_core::LeaseKey;
 use postrider_core::settle::Settlement;
@@ -14,7 +13,7 @@ use super::leases::lost;
 use super::moment::Moment;
 use super::order::Keys;
 use super::{Again, LONG_PATIENCE, PostgresQueue, fault, milliseconds, sql, text};
-use crate::{QueueError, Settle, Target};
+use crate::{QueueError, Settle, Target, millis};
 
 impl PostgresQueue {
     /// Writes settlements, of one lease's the first: it ends the lease. Those that hand over go apart, in a
@@ -142,7 +141,7 @@ impl<'a> Delivered<'a> {
             columns.parts_done.push(item.parts_done.into());
             columns.reasons.push(text(&item.reason));
             columns.started.push(Moment::from_millis(tried.started.as_millisecond()));
-            columns.durations.push(micros(tried.duration));
+            columns.durations.push(millis::micros(tried.duration));
             columns.told.push(text(&tried.reason));
             columns.plugins.push(&tried.plugin);
         }
@@ -164,10 +163,6 @@ impl<'a> Delivered<'a> {
             .fetch_all(executor)
             .await
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The columns of [`sql::SETTLE`] and its companions.
@@ -243,7 +238,7 @@ impl<'a> Columns<'a> {
         self.chains.push(serde_json::json!(row.chain).to_string());
         let tried = item.attempt.as_ref().filter(|_| item.settlement != Settlement::Released);
         self.started.push(tried.map(|t| Moment::from_millis(t.started.as_millisecond())));
-        self.durations.push(tried.map(|tried| micros(tried.duration)));
+        self.durations.push(tried.map(|tried| millis::micros(tried.duration)));
         self.outcomes.push(tried.map(|tried| &*tried.outcome));
         self.told.push(tried.map(|tried| text(&tried.reason)));
         self.plugins.push(tried.map(|tried| &*tried.plugin));

@@ -1,7 +1,6 @@
 //! Settle: the other half of the hot path.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use postrider_core::settle::Settlement;
 use postrider_core::{Attempt, HostId, LeaseKey};
@@ -106,7 +105,12 @@ impl<'a> Alike<'a> {
     ) -> Result<HashSet<LeaseKey>, sqlx::Error> {
         let rows = alike.iter().filter_map(|item| {
             let Attempt { started, duration, .. } = item.attempt.as_ref()?;
-            Some((item.key.id.0, item.key.token, started.as_millisecond(), micros(*duration)))
+            Some((
+                item.key.id.0,
+                item.key.token,
+                started.as_millisecond(),
+                millis::micros(*duration),
+            ))
         });
         let record = sqlx::query(sql::RECORD_DELIVERED)
             .bind(json(&rows.collect::<Vec<_>>())?)
@@ -156,10 +160,6 @@ fn written(written: u64, held: usize) -> Result<(), sqlx::Error> {
         return Ok(());
     }
     Err(sqlx::Error::Protocol(format!("{written} settlements written of {held} held")))
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Settles in any way, one of each lease.
@@ -275,7 +275,7 @@ impl<'a> Tried<'a> {
             id: item.key.id.0,
             token: item.key.token,
             started: attempt.started.as_millisecond(),
-            duration: micros(attempt.duration),
+            duration: millis::micros(attempt.duration),
             outcome: &attempt.outcome,
             reason: &attempt.reason,
             plugin: &attempt.plugin,
