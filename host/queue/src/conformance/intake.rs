@@ -1,5 +1,7 @@
 //! Enqueue and fan-out.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::Route;
 
@@ -144,6 +146,33 @@ pub(crate) async fn an_id_that_exists_is_not_stored_again(stage: &Stage) {
     let answer = stage.queue.enqueue(vec![first, other]).await.unwrap();
     assert_eq!(answer, [Enqueued::Existing { id, deliveries: 1 }, Enqueued::Conflict { id }]);
     stage.claim_one("slack").await;
+}
+
+pub(crate) async fn what_is_known_in_a_long_batch_is_left_out_and_nothing_else(stage: &Stage) {
+    let batch: Vec<Enqueue> = (0..150).map(|_| item(&["slack"])).collect();
+    let known = |place: usize| [3, 70, 71, 149].contains(&place);
+    let before = batch.iter().enumerate().filter(|(place, _)| known(*place));
+    stage.queue.enqueue(before.map(|(_, item)| item.clone()).collect()).await.unwrap();
+    let answers = stage.queue.enqueue(batch.clone()).await.unwrap();
+    for (place, (answer, item)) in answers.into_iter().zip(&batch).enumerate() {
+        let (id, deliveries) = (item.notification.id, 1);
+        let existing = Enqueued::Existing { id, deliveries };
+        assert_eq!(
+            answer,
+            if known(place) { existing } else { Enqueued::Stored { id, deliveries } }
+        );
+    }
+    let stored = stage.queue.notifications(&Page { after: None, limit: 150 }).await.unwrap();
+    let (rows, ids): (Vec<i64>, Vec<NotificationId>) =
+        stored.iter().rev().map(|stored| (stored.row, stored.notification.id)).unzip();
+    let places =
+        (0..150).filter(|place| known(*place)).chain((0..150).filter(|place| !known(*place)));
+    assert_eq!(ids, places.map(|place| batch[place].notification.id).collect::<Vec<_>>());
+    assert!(rows.is_sorted(), "{rows:?}");
+    let leases = [stage.claim("slack").await, stage.claim("slack").await].concat();
+    let leased: HashSet<NotificationId> =
+        leases.iter().map(|lease| lease.notification.id).collect();
+    assert_eq!((leases.len(), leased), (150, ids.into_iter().collect()));
 }
 
 pub(crate) async fn an_empty_batch_is_no_error(stage: &Stage) {

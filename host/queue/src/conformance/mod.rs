@@ -54,6 +54,7 @@ macro_rules! conformance {
             what_shares_an_id_within_a_batch_comes_after_the_others
             concurrent_enqueues_of_one_key_store_one_notification
             an_id_that_exists_is_not_stored_again
+            what_is_known_in_a_long_batch_is_left_out_and_nothing_else
             an_empty_batch_is_no_error
             a_producers_notification_is_fanned_out_once
             a_malformed_notification_is_set_aside_with_its_reason

@@ -6,39 +6,14 @@ use std::time::Duration;
 use postrider_core::{HostId, Notification, NotificationId, TraceContext};
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteQueryResult};
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteQueryResult};
 
 use super::order::Keys;
 use super::{json, rows, sql};
 use crate::digest::digest;
 use crate::taking::{Order, wave};
 use crate::{Enqueue, Enqueued, Lease, Route, Taken, Target, millis, outbox, target};
-
-/// A notification as [`sql::STORE`] takes it.
-#[derive(Serialize)]
-struct Stored<'a> {
-    id: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    source: &'a str,
-    subject: Option<&'a str>,
-    /// JSON within JSON: the column holds text.
-    labels: String,
-    content_type: &'a str,
-    /// Whether the content is text, and where it lies among the bytes of all, from 1.
-    text: bool,
-    from: usize,
-    size: usize,
-    key: Option<&'a str>,
-    digest: Option<String>,
-    time: i64,
-    deliveries: u32,
-    expires: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tracestate: Option<&'a str>,
-}
 
 /// A row and where it goes, as [`sql::DELIVER`] and [`sql::DELIVER_TAKEN`] take it.
 #[derive(Serialize)]
@@ -79,6 +54,11 @@ struct RoutedTarget<'a> {
     within: Option<i64>,
 }
 
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+
+/// What [`sql::STORE_64`] takes.
+const MOST_STORED: usize = 64;
+
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
 struct Known {
@@ -106,12 +86,11 @@ pub(super) async fn enqueue(
     let mut answers: Vec<Option<Taken>> = orders.iter().map(|_| None).collect();
     while answers.iter().any(Option::is_none) {
         let wave = wave(orders, &answers);
-        let rows = store(connection, &wave, now).await?;
+        let all: Vec<Order<'_>> = wave.iter().map(|(_, order)| *order).collect();
+        let (rows, known) = store(connection, &all, now).await?;
         let is_new = |order: &Order<'_>| rows.contains_key(&order.item.notification.id);
-        let new: Vec<Order<'_>> = wave.iter().map(|(_, order)| *order).filter(is_new).collect();
+        let new: Vec<Order<'_>> = all.into_iter().filter(is_new).collect();
         let mut leases = deliver(connection, &new, &rows, holds, now).await?;
-        let others = wave.iter().map(|(_, order)| *order).filter(|order| !is_new(order));
-        let known = known(connection, &others.collect::<Vec<_>>()).await?;
         for (place, order) in wave {
             let answer = match is_new(&order) {
                 true => Taken {
@@ -137,28 +116,6 @@ fn deliveries_of(item: &Enqueue) -> u32 {
     u32::try_from(target::once(&item.destinations).len()).unwrap_or(u32::MAX)
 }
 
-async fn known(
-    connection: &mut SqliteConnection,
-    orders: &[Order<'_>],
-) -> Result<Register, sqlx::Error> {
-    let mut register = Register::default();
-    if orders.is_empty() {
-        return Ok(register);
-    }
-    let items = orders.iter().map(|order| order.item);
-    let ids: Vec<String> = items.clone().map(|item| item.notification.id.to_string()).collect();
-    let keys: Vec<&str> = items.filter_map(|item| item.idempotency_key.as_deref()).collect();
-    let known = sqlx::query(sql::KNOWN).bind(json(&ids)?).bind(json(&keys)?);
-    for row in known.fetch_all(connection).await? {
-        let known = Known::read(&row)?;
-        register.ids.insert(known.id, known);
-        if let Some(key) = rows::idempotency_key(&row)? {
-            register.keys.insert(key, known);
-        }
-    }
-    Ok(register)
-}
-
 /// What is stored under a key, for a producer who uses it.
 pub(crate) async fn known_under(
     connection: &mut SqliteConnection,
@@ -170,38 +127,79 @@ pub(crate) async fn known_under(
     Ok(known.map(|known| (known.id, known.digest)))
 }
 
-/// Answers the rows of those that were not there before, by id or by key.
+/// Stores what is new; answers the rows of that, and what was there before, by id or by key.
 async fn store(
     connection: &mut SqliteConnection,
-    wave: &[(usize, Order<'_>)],
+    wave: &[Order<'_>],
     now: i64,
-) -> Result<HashMap<NotificationId, i64>, sqlx::Error> {
-    let sizes = wave.iter().map(|(_, order)| order.item.notification.content.len());
-    // One more: SQLite takes no part of what is empty.
-    let mut contents = Vec::with_capacity(sizes.sum::<usize>() + 1);
-    let mut rows = Vec::with_capacity(wave.len());
-    for (_, order) in wave {
-        rows.push(stored(order.item, contents.len() + 1, now));
-        contents.extend_from_slice(&order.item.notification.content);
+) -> Result<(HashMap<NotificationId, i64>, Register), sqlx::Error> {
+    let mut rows = HashMap::with_capacity(wave.len());
+    let mut register = Register::default();
+    for part in wave.chunks(MOST_STORED) {
+        match insert(connection, part, now).await {
+            Ok(new) => rows.extend(new),
+            Err(error) if is_there(&error) => {
+                register.add(connection, part).await?;
+                let new = part.iter().copied().filter(|order| !register.knows(order.item));
+                rows.extend(insert(connection, &new.collect::<Vec<_>>(), now).await?);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    contents.push(0);
-    let store = sqlx::query(sql::STORE).bind(json(&rows)?).bind(now).bind(contents);
-    let (first, last) = numbers(&store.execute(&mut *connection).await?)?;
-    let ids = wave.iter().map(|(_, order)| order.item.notification.id);
-    // Nobody else writes: all of them have numbers in a row.
-    if last - first + 1 == i64::try_from(wave.len()).unwrap_or(i64::MAX) {
-        return Ok(ids.zip(first..).collect());
+    Ok((rows, register))
+}
+
+fn is_there(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+}
+
+/// Answers the rows of no more than [`MOST_STORED`], all of them new.
+async fn insert(
+    connection: &mut SqliteConnection,
+    part: &[Order<'_>],
+    now: i64,
+) -> Result<Vec<(NotificationId, i64)>, sqlx::Error> {
+    let statement = match part.len() {
+        0 => return Ok(Vec::new()),
+        1 => sql::STORE_1,
+        2..=4 => sql::STORE_4,
+        5..=16 => sql::STORE_16,
+        _ => sql::STORE_64,
+    };
+    let mut store = sqlx::query(statement).bind(now);
+    for order in part {
+        store = bind(store, order.item, now)?;
     }
-    if first > last {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query(sql::STORED).bind(first).bind(last).fetch_all(connection).await?;
-    let ids = rows.iter().map(|row| {
-        let id = row.try_get::<&str, _>("id")?.parse();
-        let id = id.map_err(|error: uuid::Error| sqlx::Error::Decode(error.into()))?;
-        Ok((id, row.try_get("seq")?))
-    });
-    ids.collect()
+    let (first, last) = numbers(&store.execute(connection).await?)?;
+    Ok(part.iter().map(|order| order.item.notification.id).zip(first..=last).collect())
+}
+
+/// A notification's parameters of [`sql::STORE_64`] and the like.
+fn bind<'q>(store: Statement<'q>, item: &Enqueue, now: i64) -> Result<Statement<'q>, sqlx::Error> {
+    let notification = &item.notification;
+    let key = item.idempotency_key.as_deref();
+    let (text, bytes) = match text(&notification.content) {
+        Some(text) => (Some(text), None),
+        None => (None, Some(&notification.content[..])),
+    };
+    let trace = notification.trace.as_ref();
+    let store = store
+        .bind(notification.id.to_string())
+        .bind(notification.kind.as_str())
+        .bind(notification.source.as_str())
+        .bind(notification.subject.as_deref())
+        .bind(json(&notification.labels)?)
+        .bind(notification.content_type.as_str())
+        .bind(text)
+        .bind(bytes)
+        .bind(key)
+        .bind(key.map(|_| digest(notification).to_vec()))
+        .bind(notification.time.as_millisecond())
+        .bind(deliveries_of(item))
+        .bind(item.schedule.expires_after.map(|after| now + millis::of(after)))
+        .bind(trace.map(TraceContext::parent))
+        .bind(trace.and_then(TraceContext::state));
+    Ok(store)
 }
 
 /// The numbers of what one statement inserted, from the first to the last. In a transaction nobody else takes one, and
@@ -348,6 +346,32 @@ fn keys_of<'a>(targets: impl Iterator<Item = &'a &'a Target>) -> Keys {
 }
 
 impl Register {
+    /// Adds what is stored under their ids and keys.
+    async fn add(
+        &mut self,
+        connection: &mut SqliteConnection,
+        orders: &[Order<'_>],
+    ) -> Result<(), sqlx::Error> {
+        let items = orders.iter().map(|order| order.item);
+        let ids: Vec<String> = items.clone().map(|item| item.notification.id.to_string()).collect();
+        let keys: Vec<&str> = items.filter_map(|item| item.idempotency_key.as_deref()).collect();
+        let known = sqlx::query(sql::KNOWN).bind(json(&ids)?).bind(json(&keys)?);
+        for row in known.fetch_all(connection).await? {
+            let known = Known::read(&row)?;
+            self.ids.insert(known.id, known);
+            if let Some(key) = rows::idempotency_key(&row)? {
+                self.keys.insert(key, known);
+            }
+        }
+        Ok(())
+    }
+
+    fn knows(&self, item: &Enqueue) -> bool {
+        let key = item.idempotency_key.as_deref();
+        self.ids.contains_key(&item.notification.id)
+            || key.is_some_and(|key| self.keys.contains_key(key))
+    }
+
     fn find(&self, item: &Enqueue) -> Option<Enqueued> {
         let key = item.idempotency_key.as_deref();
         let by_key = key.and_then(|key| self.keys.get(key));
@@ -380,38 +404,9 @@ impl Known {
     }
 }
 
-fn stored(item: &Enqueue, from: usize, now: i64) -> Stored<'_> {
-    let notification = &item.notification;
-    let key = item.idempotency_key.as_deref();
-    Stored {
-        id: notification.id.to_string(),
-        kind: &notification.kind,
-        source: &notification.source,
-        subject: notification.subject.as_deref(),
-        labels: serde_json::json!(notification.labels).to_string(),
-        content_type: &notification.content_type,
-        text: is_text(&notification.content),
-        from,
-        size: notification.content.len(),
-        key,
-        digest: key.map(|_| hex(&digest(notification))),
-        time: notification.time.as_millisecond(),
-        deliveries: deliveries_of(item),
-        expires: item.schedule.expires_after.map(|after| now + millis::of(after)),
-        traceparent: notification.trace.as_ref().map(TraceContext::parent),
-        tracestate: notification.trace.as_ref().and_then(TraceContext::state),
-    }
-}
-
 /// Text with a NUL in it is none: SQLite's own functions end there.
-fn is_text(content: &[u8]) -> bool {
-    std::str::from_utf8(content).is_ok_and(|text| !text.contains('\0'))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+fn text(content: &[u8]) -> Option<&str> {
+    std::str::from_utf8(content).ok().filter(|text| !text.contains('\0'))
 }
 
 /// Fans producers' rows out, or sets them aside. Answers the number of deliveries made.

@@ -99,23 +99,43 @@ pub(super) const KNOWN: &str = concat!(
     " WHERE n.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// ?1: notifications, none like another by id or key; ?2: now; ?3: the bytes of all contents. Content by itself, as text in
-/// JSON is escaped, copied and read byte by byte. Those that were not there before get the numbers after
-/// the highest, in their order. Not by `ON CONFLICT`, which uses numbers up; without `RETURNING`, as each row is a trip.
-pub(super) const STORE: &str = "INSERT INTO notifications (id, type, source, subject, labels, \
-     content_type, content, content_bytes, idempotency_key, digest, created_at, fanned_out_at, \
-     deliveries, expires, traceparent, tracestate) \
-     SELECT value ->> 'id', value ->> 'type', value ->> 'source', value ->> 'subject', \
-     value ->> 'labels', value ->> 'content_type', \
-     iif(value ->> 'text', CAST(substr(?3, value ->> 'from', value ->> 'size') AS TEXT), NULL), \
-     iif(value ->> 'text', NULL, substr(?3, value ->> 'from', value ->> 'size')), value ->> 'key', unhex(value ->> 'digest'), value ->> 'time', ?2, \
-     value ->> 'deliveries', value ->> 'expires', value ->> 'traceparent', \
-     value ->> 'tracestate' FROM jsonb_each(?1) AS x \
-     WHERE NOT EXISTS (SELECT 1 FROM notifications n WHERE n.id = x.value ->> 'id') \
-     AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.idempotency_key = x.value ->> 'key')";
+/// The parameters of a notification to store.
+macro_rules! stored {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
 
-/// ?1: a number, ?2: another. Which notifications have those from one to the other.
-pub(super) const STORED: &str = "SELECT seq, id FROM notifications WHERE seq BETWEEN ?1 AND ?2";
+/// The same for twice as many.
+macro_rules! twice {
+    ($rows:expr) => {
+        concat!($rows, ", ", $rows)
+    };
+}
+
+macro_rules! store {
+    ($rows:expr) => {
+        concat!(
+            "INSERT INTO notifications (fanned_out_at, id, type, source, subject, labels, \
+             content_type, content, content_bytes, idempotency_key, digest, created_at, \
+             deliveries, expires, traceparent, tracestate) \
+             SELECT ?, column1, column2, column3, column4, column5, column6, column7, column8, \
+             column9, column10, column11, column12, column13, column14, column15 FROM (VALUES ",
+            $rows,
+            ") WHERE column1 IS NOT NULL"
+        )
+    };
+}
+
+/// First now, then the columns of each of so many notifications, or fewer: where nothing is bound there is none. Not as
+/// JSON: looking its fields up costs twice what storing does. Without numbers, which SQLite looks up one by one
+/// (`sqlite3_bind_parameter_name`). It fails where an id or a key is there, as whatever looks at the table while it
+/// stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without `RETURNING`,
+/// as each row is a trip.
+pub(super) const STORE_1: &str = store!(stored!());
+pub(super) const STORE_4: &str = store!(twice!(twice!(stored!())));
+pub(super) const STORE_16: &str = store!(twice!(twice!(twice!(twice!(stored!())))));
+pub(super) const STORE_64: &str = store!(twice!(twice!(twice!(twice!(twice!(twice!(stored!())))))));
 
 /// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
 pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
@@ -602,7 +622,10 @@ pub(super) const ALL: &[&str] = &[
     ROLLBACK,
     CHECKPOINT,
     KNOWN,
-    STORE,
+    STORE_1,
+    STORE_4,
+    STORE_16,
+    STORE_64,
     DELIVER,
     DELIVER_TAKEN,
     DELIVER_SCHEDULED,
