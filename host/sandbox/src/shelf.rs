@@ -19,7 +19,7 @@ pub(crate) struct Live {
     pub(crate) notifier: Option<Notifier>,
     born: Instant,
     used: u32,
-    /// Its place among all instances that wait, kept for life.
+    /// Its place among all instances that wait, while it does.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -28,7 +28,15 @@ pub(crate) struct Shelf {
     rules: Reuse,
     /// Places for waiting instances of all destinations.
     places: Arc<Semaphore>,
-    waiting: Vec<Mutex<Vec<Live>>>,
+    waiting: Vec<Mutex<Waiting>>,
+}
+
+/// Those of one worker thread.
+#[derive(Default)]
+struct Waiting {
+    instances: Vec<Live>,
+    /// Somebody looks for those that have their age.
+    watched: bool,
 }
 
 impl Live {
@@ -46,7 +54,9 @@ impl Shelf {
     /// An instance that is still good. The one used last: its memory is warm, and the others may grow old.
     pub(crate) fn take(&self, worker: usize) -> Option<Live> {
         let mut waiting = self.of(worker)?;
-        let live = waiting.pop()?;
+        let mut live = waiting.instances.pop()?;
+        // Those at work need none, so that what waits is as many as may, and not the first that ever waited.
+        live.place = None;
         (live.born.elapsed() < self.rules.age).then_some(live)
     }
 
@@ -58,32 +68,34 @@ impl Shelf {
         if is_worn || live.store.data_mut().is_crowded() {
             return;
         }
-        if live.place.is_none() {
-            let Ok(place) = self.places.clone().try_acquire_owned() else { return };
-            live.place = Some(place);
-            self.bury_at(worker, live.born + self.rules.age);
-        }
-        if let Some(mut waiting) = self.of(worker) {
-            waiting.push(live);
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return };
+        live.place = Some(place);
+        let end = live.born + self.rules.age;
+        let Some(mut waiting) = self.of(worker) else { return };
+        waiting.instances.push(live);
+        if !std::mem::replace(&mut waiting.watched, true) {
+            tokio::spawn(bury(Arc::downgrade(self), worker, end));
         }
     }
 
-    /// Looks once more when an instance has its age: nobody may ask for it again.
-    fn bury_at(self: &Arc<Self>, worker: usize, end: Instant) {
-        let shelf: Weak<Self> = Arc::downgrade(self);
-        tokio::spawn(async move {
-            sleep_until(end).await;
-            if let Some(shelf) = shelf.upgrade()
-                && let Some(mut waiting) = shelf.of(worker)
-            {
-                waiting.retain(|live| live.born.elapsed() < shelf.rules.age);
-            }
-        });
-    }
-
-    fn of(&self, worker: usize) -> Option<std::sync::MutexGuard<'_, Vec<Live>>> {
+    fn of(&self, worker: usize) -> Option<std::sync::MutexGuard<'_, Waiting>> {
         let waiting = self.waiting.get(worker)?;
         Some(waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Ends instances when they have their age, until none waits: nobody may ask for them again.
+async fn bury(shelf: Weak<Shelf>, worker: usize, mut end: Instant) {
+    loop {
+        sleep_until(end).await;
+        let Some(shelf) = shelf.upgrade() else { return };
+        let Some(mut waiting) = shelf.of(worker) else { return };
+        waiting.instances.retain(|live| live.born.elapsed() < shelf.rules.age);
+        let Some(oldest) = waiting.instances.iter().map(|live| live.born).min() else {
+            waiting.watched = false;
+            return;
+        };
+        end = oldest + shelf.rules.age;
     }
 }
 

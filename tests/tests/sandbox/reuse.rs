@@ -1,31 +1,36 @@
 //! Instances that serve several deliveries, where their destination wants that.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use postrider_core::{Destination, Fault, Outcome};
-use postrider_sandbox::{Notifier, Secrets};
+use postrider_core::{Destination, Fault, Notification, NotificationId, Outcome};
+use postrider_sandbox::{Notifier, Plugin, Sandbox, SandboxConfig, Secrets};
 use postrider_tests::modules::module;
 use postrider_tests::receiver::Receiver;
+use uuid::Uuid;
 
-use crate::given::{compiler, fixture, note, send};
+use crate::given::{PATIENCE, compiler, fixture, note, notification, send};
 
-/// One worker thread, so that which instance is used is not a matter of chance.
-async fn bind(cache: &Path, toml: &str) -> Notifier {
-    bind_guest("fixture", cache, toml).await
-}
-
-async fn bind_guest(guest: &str, cache: &Path, toml: &str) -> Notifier {
-    let sandbox = postrider_sandbox::Sandbox::new(postrider_sandbox::SandboxConfig {
+/// One worker thread, so that which instance is used is not a matter of chance. Of so many instances a fourth may wait.
+async fn load(guest: &str, cache: &Path, instances: u32) -> Arc<Plugin> {
+    let sandbox = Sandbox::new(SandboxConfig {
         cache_dir: cache.to_owned(),
-        instances: 8,
+        instances,
         own: Vec::new(),
         threads: 1,
         compiler: compiler(),
     });
     let bytes = std::fs::read(module(guest)).unwrap();
-    let plugin = sandbox.unwrap().load(guest, bytes.into()).await.unwrap();
+    sandbox.unwrap().load(guest, bytes.into()).await.unwrap()
+}
+
+async fn bind_to(plugin: &Arc<Plugin>, toml: &str) -> Notifier {
     let destination = Destination::parse("test", toml).unwrap();
     plugin.bind(&destination, Secrets::default(), None).await.unwrap()
+}
+
+async fn bind(cache: &Path, toml: &str) -> Notifier {
+    bind_to(&load("fixture", cache, 8).await, toml).await
 }
 
 fn counting(reuse: &str) -> String {
@@ -62,7 +67,7 @@ async fn an_instance_that_trapped_or_was_cut_off_is_not_used_again() {
         assert_eq!(fault, expected);
     }
     assert_eq!(counts(&reused, &["{}"; 2]).await, ["1", "2"]);
-    let looping = crate::given::notification("\"loop\"");
+    let looping = notification("\"loop\"");
     let sending = reused.send(&looping, 1, 0);
     let cut = tokio::time::timeout(std::time::Duration::from_millis(50), sending);
     assert!(cut.await.is_err());
@@ -85,7 +90,7 @@ async fn an_instance_that_is_old_or_has_grown_is_thrown_away() {
 pub(crate) async fn an_instance_that_keeps_too_many_resources_is_thrown_away() {
     let cache = tempfile::tempdir().unwrap();
     let leaking = "reuse = true\n[config]\ndo = \"leak\"";
-    let leaking = bind_guest("fixture_wasi", cache.path(), leaking).await;
+    let leaking = bind_to(&load("fixture_wasi", cache.path(), 8).await, leaking).await;
     // Before it has more than it may: a third delivery would end at the limit of 1000.
     assert_eq!(counts(&leaking, &["{}"; 5]).await, ["1", "2", "1", "2", "1"]);
 }
@@ -111,13 +116,36 @@ async fn every_delivery_has_its_own_budgets() {
 #[tokio::test]
 async fn waiting_instances_take_no_place_from_others() {
     let cache = tempfile::tempdir().unwrap();
-    let cached = cache.path();
-    // Eight at once may run and two wait: ten destinations leave nothing for the others if they could all wait.
+    let plugin = load("fixture", cache.path(), 8).await;
+    // Eight at once may run and two wait: twelve destinations leave nothing for the others if they could all wait.
     let mut reused = Vec::new();
-    for _ in 0..10 {
-        reused.push(bind(cached, &counting("true")).await);
+    for _ in 0..12 {
+        reused.push(bind_to(&plugin, &counting("true")).await);
     }
     for notifier in reused.iter().chain(&reused) {
         assert!(matches!(send(notifier, "{}").await.outcome, Outcome::Delivered(_)));
     }
+}
+
+#[tokio::test]
+async fn an_instance_at_work_takes_no_place_of_those_that_wait() {
+    let cache = tempfile::tempdir().unwrap();
+    let plugin = load("fixture", cache.path(), 4).await;
+    let (receiver, answered) = Receiver::holding().await;
+    let posting = format!("reuse = true\n{}", receiver.destination("post"));
+    let posting = bind_to(&plugin, &posting).await;
+    let other = bind_to(&plugin, &counting("true")).await;
+    answered.send_replace(1);
+    assert!(matches!(send(&posting, "{}").await.outcome, Outcome::Delivered(_)));
+    // It has the only place, and no other.
+    assert_eq!(counts(&other, &["{}"; 2]).await, ["1", "1"]);
+    let second = Notification { id: NotificationId(Uuid::from_u128(8)), ..notification("{}") };
+    let (held, counted) = tokio::join!(posting.send(&second, 1, 0), async {
+        receiver.until(2, PATIENCE).await;
+        let counted = counts(&other, &["{}"; 2]).await;
+        answered.send_replace(2);
+        counted
+    });
+    assert!(matches!(held.outcome, Outcome::Delivered(_)));
+    assert_eq!(counted, ["1", "2"]);
 }
