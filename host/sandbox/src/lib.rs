@@ -13,8 +13,8 @@
 //! - `binding`: what a destination grants; `context`: what one instance has of it.
 //! - `shelf`: instances that wait to be used again, where a destination wants that.
 //! - `call`: one instance, from `configure` to its end; `fault`: what an abrupt end means.
-//! - `workers`: the threads that guests run on; `slow_lane`, `turns`: where and when they go on that compute for
-//!   long.
+//! - `workers`: the threads that guests run on; `starting`: how attempts begin there.
+//! - `slow_lane`, `turns`: where and when those go on that compute for long.
 //! - `limiter`, `log`, `stdio`: memory, log text and standard streams, bounded.
 //! - `bindings`, `imports`, `convert`: the contract of `wit/`, its functions, its values.
 //!
@@ -68,6 +68,7 @@ mod secrets;
 mod shelf;
 mod signing;
 mod slow_lane;
+mod starting;
 pub mod state;
 mod stdio;
 mod text;

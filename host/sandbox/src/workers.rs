@@ -5,24 +5,18 @@
 //! from its start to its end: [`Workers::start`]. It must never block.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::slow_lane::{self, on_its_lane};
-
-/// Tasks that are started before the ready ones go on: each round costs a look at the sockets.
-const AT_ONCE: usize = 2;
-/// A round that takes longer is one of guests that compute.
-const LONG: Duration = Duration::from_millis(10);
+use crate::starting::Starting;
 
 /// The worker threads of a sandbox. They end when this is dropped, from within async code too: it only tells them.
 pub(crate) struct Workers {
@@ -37,15 +31,7 @@ struct Worker {
     /// Where it moves what computes for long.
     slow: Handle,
     busy: Arc<AtomicUsize>,
-    arrived: Arc<Mutex<Arrived>>,
-}
-
-/// What waits to be started on a worker.
-#[derive(Default)]
-struct Arrived {
-    tasks: VecDeque<Task>,
-    /// Somebody is starting them.
-    starting: bool,
+    starting: Arc<Starting>,
 }
 
 /// A thread with a runtime. It ends when this is dropped: it is only told.
@@ -123,38 +109,13 @@ impl Workers {
         let Some((_, worker)) = self.idlest() else { return };
         let counted = Counted::new(worker.busy.clone());
         let task = on_its_lane(task, worker.slow.clone());
-        let task = Box::pin(async move {
+        let start = worker.starting.add(async move {
             let _counted = counted;
             task.await;
         });
-        let is_first = {
-            let mut arrived = worker.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-            arrived.tasks.push_back(task);
-            !std::mem::replace(&mut arrived.starting, true)
-        };
-        if is_first {
-            worker.thread.runtime.spawn(start_all(worker.arrived.clone()));
+        if let Some(start) = start {
+            worker.thread.runtime.spawn(start);
         }
-    }
-}
-
-/// Starts what arrived, a few at a time: a task that yields goes on behind all that is ready by then. Where that takes
-/// long, as guests compute, all begin, so that short ones among them are not held up by those before.
-async fn start_all(arrived: Arc<Mutex<Arrived>>) {
-    let mut round = Instant::now();
-    loop {
-        {
-            let few = if round.elapsed() > LONG { usize::MAX } else { AT_ONCE };
-            round = Instant::now();
-            let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
-            if arrived.tasks.is_empty() {
-                arrived.starting = false;
-                return;
-            }
-            let few = arrived.tasks.len().min(few);
-            arrived.tasks.drain(..few).for_each(|task| drop(tokio::spawn(task)));
-        }
-        tokio::task::yield_now().await;
     }
 }
 
@@ -162,7 +123,7 @@ impl Worker {
     fn start(number: usize, index: usize, slow: Handle) -> io::Result<Self> {
         let begin = move || HERE.set(Some((number, index)));
         let thread = Thread::start(format!("guests-{index}"), begin)?;
-        Ok(Self { thread, slow, busy: Arc::default(), arrived: Arc::default() })
+        Ok(Self { thread, slow, busy: Arc::default(), starting: Arc::default() })
     }
 }
 
