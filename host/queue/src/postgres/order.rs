@@ -48,6 +48,12 @@ impl Keys {
         });
         read.map_err(|error: sqlx::Error| fault::describe(&error))
     }
+
+    /// Adds the key of a delivery that has ended.
+    pub(super) fn ended(&mut self, destination: &str, key: &str, id: i64) {
+        let last = self.0.entry((destination.to_owned(), key.to_owned())).or_default();
+        *last = (*last).max(Some(id));
+    }
 }
 
 impl Keys {

@@ -43,14 +43,15 @@ impl PostgresQueue {
         if batch.is_empty() {
             return if self.pool.is_closed() { Err(fault::closed()) } else { Ok(Vec::new()) };
         }
-        let rows = if let Some(delivered) = Delivered::of(batch) {
+        if let Some(delivered) = Delivered::of(batch) {
             let settle = || delivered.settle(&self.pool);
-            self.call(LONG_PATIENCE, Again::No, settle).await?
-        } else {
-            let columns = Columns::of(batch);
-            let settle = || columns.settle(&self.pool);
-            self.call(LONG_PATIENCE, Again::No, settle).await?
-        };
+            let ended: Ended = self.call(LONG_PATIENCE, Again::No, settle).await?;
+            self.promote(ended.keys()).await;
+            return Ok(ended.lost(batch));
+        }
+        let columns = Columns::of(batch);
+        let settle = || columns.settle(&self.pool);
+        let rows = self.call(LONG_PATIENCE, Again::No, settle).await?;
         self.promote(Keys::default().settled(&rows)?).await;
         lost(batch.iter().map(|item| item.key), &rows)
     }
@@ -148,8 +149,8 @@ impl<'a> Delivered<'a> {
         Some(columns)
     }
 
-    async fn settle(&self, executor: impl PgExecutor<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
-        sqlx::query(sql::SETTLE_DELIVERED)
+    async fn settle(&self, executor: impl PgExecutor<'_>) -> Result<Ended, sqlx::Error> {
+        let settle = sqlx::query_as(sql::SETTLE_DELIVERED)
             .bind(&self.ids)
             .bind(&self.tokens)
             .bind(&self.parts_done)
@@ -159,9 +160,37 @@ impl<'a> Delivered<'a> {
             .bind(&self.told)
             .bind(&self.plugins)
             .bind(self.outcome)
-            .bind(self.host)
-            .fetch_all(executor)
-            .await
+            .bind(self.host);
+        let (ids, tokens, keyed, destinations, keys) = settle.fetch_one(executor).await?;
+        Ok(Ended { ids, tokens, keyed, destinations, keys })
+    }
+}
+
+/// What [`sql::SETTLE_DELIVERED`] answers.
+struct Ended {
+    ids: Vec<i64>,
+    tokens: Vec<i64>,
+    keyed: Vec<i64>,
+    destinations: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl Ended {
+    /// The keys of what it ended.
+    fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        for ((destination, key), id) in self.destinations.iter().zip(&self.keys).zip(&self.keyed) {
+            keys.ended(destination, key, *id);
+        }
+        keys
+    }
+
+    /// Those of the batch's leases that it did not end.
+    fn lost(&self, batch: &[Settle]) -> Vec<LeaseKey> {
+        let ended: HashSet<(i64, i64)> =
+            self.ids.iter().copied().zip(self.tokens.iter().copied()).collect();
+        let keys = batch.iter().map(|item| item.key);
+        keys.filter(|key| !ended.contains(&(key.id.0, key.token))).collect()
     }
 }
 

@@ -417,7 +417,8 @@ pub(super) const SETTLE: &str = concat!(
 );
 
 /// The same where each was delivered, at once: most of what is settled, with half of the columns. $1 and $2: leases,
-/// $3 and $4: parts done and reasons, $5 to $8: the attempts, $9 and $10: how all of them ended, and their host.
+/// $3 and $4: parts done and reasons, $5 to $8: the attempts, $9 and $10: how all of them ended, and their host. Answers
+/// one row: leases that it ended, and of those with a key id, destination and key.
 pub(super) const SETTLE_DELIVERED: &str = concat!(
     "WITH u AS ( \
      UPDATE deliveries d SET owner = NULL, claimed = NULL, state = 1, waiting = false, lost = 0, \
@@ -430,9 +431,13 @@ pub(super) const SETTLE_DELIVERED: &str = concat!(
        x.told, x.plugin), \
      tried AS ( \
      INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
-     SELECT id, attempt, started, duration, $9, told, plugin, $10 FROM u) \
-     SELECT id, token, 1::smallint AS state, order_key, \
-       CASE WHEN order_key IS NOT NULL THEN destination END AS destination FROM u"
+     SELECT id, attempt, started, duration, $9, told, plugin, $10 FROM u), \
+     k AS (SELECT coalesce(array_agg(id), '{}') AS ids, \
+       coalesce(array_agg(destination), '{}') AS destinations, \
+       coalesce(array_agg(order_key), '{}') AS keys FROM u WHERE order_key IS NOT NULL) \
+     SELECT a.ids, a.tokens, k.ids, k.destinations, k.keys FROM k, \
+       (SELECT coalesce(array_agg(id), '{}') AS ids, coalesce(array_agg(token), '{}') AS tokens \
+       FROM u) a"
 );
 
 // ---- order ---------------------------------------------------------------------------------------------------
