@@ -128,10 +128,10 @@ macro_rules! store {
 }
 
 /// First now, then the columns of each of so many notifications, or fewer: where nothing is bound there is none. Not as
-/// JSON: looking its fields up costs twice what storing does. Without numbers, which SQLite looks up one by one
-/// (`sqlite3_bind_parameter_name`). It fails where an id or a key is there, as whatever looks at the table while it
-/// stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without `RETURNING`,
-/// as each row is a trip.
+/// JSON: looking its fields up and keeping rows twice cost as much as storing. Without numbers, which SQLite looks up
+/// one by one (`sqlite3_bind_parameter_name`). It fails where an id or a key is there, as whatever looks at the table
+/// while it stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without
+/// `RETURNING`, as each row is a trip.
 pub(super) const STORE_1: &str = store!(stored!());
 pub(super) const STORE_4: &str = store!(twice!(twice!(stored!())));
 pub(super) const STORE_16: &str = store!(twice!(twice!(twice!(twice!(stored!())))));
