@@ -5,6 +5,9 @@
 //! row that it answers. `jsonb_each` for objects: with `json_each` every field is parsed anew from text.
 //!
 //! These run in our own SQLite, which is new; only the schema must bear a producer's old one.
+//!
+//! `OR FAIL` (<https://sqlite.org/lang_conflict.html>) where many rows are written at once: whoever fails has its whole
+//! round rolled back, so SQLite need not keep each page as it was before the statement.
 
 /// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
 macro_rules! held {
@@ -138,7 +141,7 @@ pub(super) const STORE_16: &str = store!(twice!(twice!(twice!(twice!(stored!()))
 pub(super) const STORE_64: &str = store!(twice!(twice!(twice!(twice!(twice!(twice!(stored!())))))));
 
 /// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
-pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destination, due, created, since) \
+pub(super) const DELIVER: &str = "INSERT OR FAIL INTO deliveries (notification, destination, due, created, since) \
      SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
      FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
 
@@ -146,7 +149,7 @@ pub(super) const DELIVER: &str = "INSERT INTO deliveries (notification, destinat
 pub(super) const HELD: &str = "SELECT json_group_array(destination) FROM holds WHERE until > ?1";
 
 /// ?1: rows and their destinations, ?2: now, ?3: host, ?4: expiry. Like [`DELIVER`], but leased at once.
-pub(super) const DELIVER_TAKEN: &str = "INSERT INTO deliveries (notification, destination, due, \
+pub(super) const DELIVER_TAKEN: &str = "INSERT OR FAIL INTO deliveries (notification, destination, due, \
      created, since, owner, claimed, token, attempt) \
      SELECT x.value ->> 'row', y.value, ?4, ?2, ?2, ?3, ?2, 1, 1 \
      FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
@@ -160,7 +163,7 @@ macro_rules! never {
 
 /// ?1: rows and their targets, ?2: now.
 pub(super) const DELIVER_SCHEDULED: &str = concat!(
-    "INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
+    "INSERT OR FAIL INTO deliveries (notification, destination, due, created, since, expires, order_key, \
      waiting) \
      SELECT x.value ->> 'row', y.value ->> 'destination', \
      iif(y.value ->> 'key' IS NULL, x.value ->> 'due', ",
@@ -182,7 +185,7 @@ pub(super) const ARRIVED: &str = concat!(
 
 /// ?1: rows and their destinations, ?2: now. Before [`FANNED_OUT`], in the same transaction.
 pub(super) const FAN_OUT: &str = concat!(
-    "INSERT INTO deliveries (notification, destination, due, created, since, expires, order_key, \
+    "INSERT OR FAIL INTO deliveries (notification, destination, due, created, since, expires, order_key, \
      waiting) \
      SELECT f.seq, f.destination, iif(f.key IS NULL, f.due, ",
     never!(),
@@ -199,7 +202,7 @@ pub(super) const FAN_OUT: &str = concat!(
 );
 
 /// ?1: rows and their destinations, ?2: now.
-pub(super) const FANNED_OUT: &str = "UPDATE notifications SET fanned_out_at = ?2, \
+pub(super) const FANNED_OUT: &str = "UPDATE OR FAIL notifications SET fanned_out_at = ?2, \
      deliveries = x.value ->> 'deliveries', malformed = x.value ->> 'malformed', \
      expires = iif(x.value ->> 'malformed' IS NULL, min(created_at, ?2) + expires_after_ms, NULL) \
      FROM jsonb_each(?1) AS x \
@@ -247,7 +250,7 @@ pub(super) const RECORD_LOST: &str = "INSERT INTO attempts (delivery, number, st
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND owner IS NOT NULL";
 
 /// ?1: ids, ?2: now, ?3: host, ?4: expiry.
-pub(super) const LEASE: &str = "UPDATE deliveries SET lost = lost + (owner IS NOT NULL), \
+pub(super) const LEASE: &str = "UPDATE OR FAIL deliveries SET lost = lost + (owner IS NOT NULL), \
      token = token + 1, attempt = attempt + 1, owner = ?3, claimed = ?2, due = ?4 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND due <= ?2";
 
@@ -313,13 +316,13 @@ pub(super) const LOST: &str = concat!(
 
 /// ?1: leases and their new expiry.
 pub(super) const EXTEND: &str = concat!(
-    "UPDATE deliveries AS d SET due = x.value ->> 'due' FROM jsonb_each(?1) AS x WHERE ",
+    "UPDATE OR FAIL deliveries AS d SET due = x.value ->> 'due' FROM jsonb_each(?1) AS x WHERE ",
     held!()
 );
 
 /// ?1: settlements. Before [`SETTLE`], which ends the leases.
 pub(super) const RECORD: &str = concat!(
-    "INSERT INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
+    "INSERT OR FAIL INTO attempts (delivery, number, started, duration, outcome, reason, plugin, host) \
      SELECT d.id, d.attempt, x.value ->> 'started', x.value ->> 'duration', \
      x.value ->> 'outcome', x.value ->> 'reason', \
      x.value ->> 'plugin', x.value ->> 'host' \
@@ -329,14 +332,14 @@ pub(super) const RECORD: &str = concat!(
 
 /// ?1: leases and their attempts as arrays of id, token, start and duration; ?2 to ?5: how all of them ended, what was said
 /// of it, by which module and host. Before [`SETTLE_DELIVERED`].
-pub(super) const RECORD_DELIVERED: &str = "INSERT INTO attempts (delivery, number, started, \
+pub(super) const RECORD_DELIVERED: &str = "INSERT OR FAIL INTO attempts (delivery, number, started, \
      duration, outcome, reason, plugin, host) \
      SELECT d.id, d.attempt, x.value ->> 2, x.value ->> 3, ?2, ?3, ?4, ?5 \
      FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE d.id = x.value ->> 0 \
      AND d.token = x.value ->> 1 AND d.state = 0 AND d.owner IS NOT NULL";
 
 /// ?1: ids under leases that are held, ?2: now, ?3: parts done, ?4: reason. What [`SETTLE`] makes of them.
-pub(super) const SETTLE_DELIVERED: &str = "UPDATE deliveries SET owner = NULL, claimed = NULL, \
+pub(super) const SETTLE_DELIVERED: &str = "UPDATE OR FAIL deliveries SET owner = NULL, claimed = NULL, \
      state = 1, waiting = 0, lost = 0, parts_done = ?3, reason = ?4, finished = ?2 \
      WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
 
@@ -373,7 +376,7 @@ pub(super) const HOLD: &str = concat!(
 
 /// ?1: settlements.
 pub(super) const SETTLE: &str = concat!(
-    "UPDATE deliveries AS d SET owner = NULL, claimed = NULL, \
+    "UPDATE OR FAIL deliveries AS d SET owner = NULL, claimed = NULL, \
      state = x.value ->> 'state', \
      due = iif(d.waiting AND x.value ->> 'due' IS NOT NULL, ",
     never!(),
@@ -575,6 +578,8 @@ pub(super) const STATE_REMOVE: &str = "DELETE FROM state WHERE destination = ?1 
 
 /// Fails where the file is no database.
 pub(super) const PROBE: &str = "SELECT count(*) FROM sqlite_schema";
+/// For this connection no `CHECK` of a table is looked at.
+pub(super) const UNCHECKED: &str = "PRAGMA ignore_check_constraints = on";
 /// What text is made of bytes by: that of the file.
 pub(super) const ENCODING: &str = "SELECT encoding FROM pragma_encoding";
 pub(super) const SCHEMA_TABLE: &str = "CREATE TABLE IF NOT EXISTS postrider_schema ( \
@@ -680,6 +685,7 @@ pub(super) const ALL: &[&str] = &[
     STATE_SET,
     STATE_REMOVE,
     PROBE,
+    UNCHECKED,
     ENCODING,
     SCHEMA_TABLE,
     SCHEMA_KNOWN,
