@@ -1,6 +1,7 @@
 //! Enqueue and fan-out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use postrider_core::{HostId, Notification, NotificationId, TraceContext};
@@ -10,19 +11,13 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteQueryResult};
 
 use super::order::Keys;
+use super::sized::Sizes;
 use super::{json, rows, sql};
 use crate::digest::digest;
 use crate::taking::{Order, wave};
 use crate::{Enqueue, Enqueued, Lease, Route, Taken, Target, millis, outbox, target};
 
-/// A row and where it goes, as [`sql::DELIVER`] and [`sql::DELIVER_TAKEN`] take it.
-#[derive(Serialize)]
-struct Plain<'a> {
-    row: i64,
-    destinations: Vec<&'a str>,
-}
-
-/// The same as [`sql::DELIVER_SCHEDULED`] takes it.
+/// A row and where it goes, as [`sql::DELIVER_SCHEDULED`] takes it.
 #[derive(Serialize)]
 struct Scheduled<'a> {
     row: i64,
@@ -55,9 +50,6 @@ struct RoutedTarget<'a> {
 }
 
 type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
-
-/// What [`sql::STORE_64`] takes.
-const MOST_STORED: usize = 64;
 
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
@@ -135,7 +127,7 @@ async fn store(
 ) -> Result<(HashMap<NotificationId, i64>, Register), sqlx::Error> {
     let mut rows = HashMap::with_capacity(wave.len());
     let mut register = Register::default();
-    for part in wave.chunks(MOST_STORED) {
+    for part in wave.chunks(Sizes::<4>::MOST) {
         match insert(connection, part, now).await {
             Ok(new) => rows.extend(new),
             Err(error) if is_there(&error) => {
@@ -153,28 +145,24 @@ fn is_there(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }
 
-/// Answers the rows of no more than [`MOST_STORED`], all of them new.
+/// Answers the rows of no more than [`sql::STORE`] takes, all of them new.
 async fn insert(
     connection: &mut SqliteConnection,
     part: &[Order<'_>],
     now: i64,
 ) -> Result<Vec<(NotificationId, i64)>, sqlx::Error> {
-    let statement = match part.len() {
-        0 => return Ok(Vec::new()),
-        1 => sql::STORE_1,
-        2..=4 => sql::STORE_4,
-        5..=16 => sql::STORE_16,
-        _ => sql::STORE_64,
-    };
-    let mut store = sqlx::query(statement).bind(now);
+    if part.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut store = sqlx::query(sql::STORE.holding(part.len())).bind(now);
     for order in part {
         store = bind(store, order.item, now)?;
     }
-    let (first, last) = numbers(&store.execute(connection).await?)?;
-    Ok(part.iter().map(|order| order.item.notification.id).zip(first..=last).collect())
+    let numbers = numbers(&store.execute(connection).await?)?;
+    Ok(part.iter().map(|order| order.item.notification.id).zip(numbers).collect())
 }
 
-/// A notification's parameters of [`sql::STORE_64`] and the like.
+/// A notification's parameters of [`sql::STORE`].
 fn bind<'q>(store: Statement<'q>, item: &Enqueue, now: i64) -> Result<Statement<'q>, sqlx::Error> {
     let notification = &item.notification;
     let key = item.idempotency_key.as_deref();
@@ -204,12 +192,12 @@ fn bind<'q>(store: Statement<'q>, item: &Enqueue, now: i64) -> Result<Statement<
 
 /// The numbers of what one statement inserted, from the first to the last. In a transaction nobody else takes one, and
 /// SQLite gives each new row the number after the highest (<https://sqlite.org/autoinc.html>).
-fn numbers(done: &SqliteQueryResult) -> Result<(i64, i64), sqlx::Error> {
+fn numbers(done: &SqliteQueryResult) -> Result<RangeInclusive<i64>, sqlx::Error> {
     let many =
         i64::try_from(done.rows_affected()).map_err(|error| sqlx::Error::Decode(error.into()))?;
     // Where nothing was inserted the number is of an older statement.
     let last = if many == 0 { 0 } else { done.last_insert_rowid() };
-    Ok((last - many + 1, last))
+    Ok(last - many + 1..=last)
 }
 
 /// Answers the leases on those that were to be taken, and could be; `holds`: whether nothing is sent to some destination.
@@ -261,11 +249,13 @@ async fn deliver_at_once(
             let share = match shares.iter().position(|share| share.by == by) {
                 Some(place) => shares.get_mut(place),
                 None => {
-                    shares.push(Share { by, orders: Vec::new(), rows: Vec::new() });
+                    shares.push(Share { by, deliveries: Vec::new() });
                     shares.last_mut()
                 }
             };
-            share.into_iter().for_each(|share| share.add(*row, order, &target.destination));
+            if let Some(share) = share {
+                share.deliveries.push((*row, order, &target.destination));
+            }
         }
     }
     let mut leases: HashMap<NotificationId, Vec<Lease>> = HashMap::new();
@@ -277,44 +267,39 @@ async fn deliver_at_once(
     Ok(leases)
 }
 
-/// The deliveries of a batch that one host leases for so long, or nobody.
+/// The deliveries of a batch that one host leases for so long, or nobody: rows, and where they go.
 struct Share<'a> {
     by: Option<(HostId, Duration)>,
-    orders: Vec<&'a Order<'a>>,
-    rows: Vec<Plain<'a>>,
+    deliveries: Vec<(i64, &'a Order<'a>, &'a str)>,
 }
 
-impl<'a> Share<'a> {
-    fn add(&mut self, row: i64, order: &'a Order<'a>, destination: &'a str) {
-        match self.rows.last_mut().filter(|last| last.row == row) {
-            Some(last) => last.destinations.push(destination),
-            None => {
-                self.orders.push(order);
-                self.rows.push(Plain { row, destinations: vec![destination] });
-            }
-        }
-    }
-
+impl Share<'_> {
     /// Answers their leases.
     async fn deliver(
         &self,
         connection: &mut SqliteConnection,
         now: i64,
     ) -> Result<Vec<Lease>, sqlx::Error> {
-        let rows = json(&self.rows)?;
-        let Some((host, lease)) = self.by else {
-            sqlx::query(sql::DELIVER).bind(rows).bind(now).execute(connection).await?;
-            return Ok(Vec::new());
-        };
-        let taken = sqlx::query(sql::DELIVER_TAKEN)
-            .bind(rows)
-            .bind(now)
-            .bind(host.to_string())
-            .bind(now + millis::of(lease));
-        let (first, last) = numbers(&taken.execute(connection).await?)?;
-        let all = self.orders.iter().zip(&self.rows);
-        let all = all.flat_map(|(order, row)| row.destinations.iter().map(move |to| (order, to)));
-        Ok((first..=last).zip(all).map(|(id, (order, to))| order.lease(to, id)).collect())
+        let mut leases = Vec::new();
+        for part in self.deliveries.chunks(Sizes::<5>::MOST) {
+            let deliver = match self.by {
+                None => sqlx::query(sql::DELIVER.holding(part.len())).bind(now).bind(now).bind(now),
+                Some((host, lease)) => sqlx::query(sql::DELIVER_TAKEN.holding(part.len()))
+                    .bind(now + millis::of(lease))
+                    .bind(now)
+                    .bind(now)
+                    .bind(host.to_string())
+                    .bind(now),
+            };
+            let bound =
+                part.iter().fold(deliver, |deliver, (row, _, to)| deliver.bind(row).bind(*to));
+            let numbers = numbers(&bound.execute(&mut *connection).await?)?;
+            if self.by.is_some() {
+                let taken = numbers.zip(part).map(|(id, (_, order, to))| order.lease(to, id));
+                leases.extend(taken);
+            }
+        }
+        Ok(leases)
     }
 }
 

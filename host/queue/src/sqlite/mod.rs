@@ -7,6 +7,7 @@
 //! - `breakers`: destinations that are left alone.
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
 //! - `versions`: how plugins' versions do, and which are quarantined.
+//! - `sized`: statements for so many rows.
 //! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`, `versions_sql`: every statement.
 //! - `checkpoint`: from the log into the file.
 //! - `beside`: what another process does to the file while a daemon runs on it.
@@ -34,6 +35,7 @@ mod packed;
 mod rows;
 mod schema;
 mod settle;
+mod sized;
 mod sql;
 #[cfg(test)]
 pub(crate) mod tests;

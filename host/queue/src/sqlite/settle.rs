@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::leases::lost;
 use super::order::Keys;
+use super::sized::Sizes;
 use super::{json, sql};
 use crate::{Settle, millis};
 
@@ -103,32 +104,43 @@ impl<'a> Alike<'a> {
         alike: &[&Settle],
         now: i64,
     ) -> Result<HashSet<LeaseKey>, sqlx::Error> {
-        let rows = alike.iter().filter_map(|item| {
-            let Attempt { started, duration, .. } = item.attempt.as_ref()?;
-            Some((
-                item.key.id.0,
-                item.key.token,
-                started.as_millisecond(),
-                millis::micros(*duration),
-            ))
-        });
-        let record = sqlx::query(sql::RECORD_DELIVERED)
-            .bind(json(&rows.collect::<Vec<_>>())?)
+        let mut all = HashSet::new();
+        for part in alike.chunks(Sizes::<5>::MOST) {
+            let recorded = self.record(connection, part).await?;
+            let lost = lost_of(connection, part, recorded).await?;
+            let held = part.iter().map(|item| item.key).filter(|key| !lost.contains(key));
+            let held: Vec<i64> = held.map(|key| key.id.0).collect();
+            let settle = sqlx::query(sql::SETTLE_DELIVERED.holding(held.len()))
+                .bind(self.parts_done)
+                .bind(self.reason)
+                .bind(now);
+            let settle = held.iter().fold(settle, |settle, id| settle.bind(id));
+            written(settle.execute(&mut *connection).await?.rows_affected(), held.len())?;
+            all.extend(lost);
+        }
+        Ok(all)
+    }
+
+    /// Answers how many of their attempts it recorded.
+    async fn record(
+        &self,
+        connection: &mut SqliteConnection,
+        part: &[&Settle],
+    ) -> Result<u64, sqlx::Error> {
+        let mut record = sqlx::query(sql::RECORD_DELIVERED.holding(part.len()))
             .bind(self.outcome)
             .bind(self.told)
             .bind(self.plugin)
             .bind(self.host.to_string());
-        let recorded = record.execute(&mut *connection).await?.rows_affected();
-        let lost = lost_of(connection, alike, recorded).await?;
-        let held = alike.iter().map(|item| item.key).filter(|key| !lost.contains(key));
-        let held: Vec<i64> = held.map(|key| key.id.0).collect();
-        let settle = sqlx::query(sql::SETTLE_DELIVERED)
-            .bind(json(&held)?)
-            .bind(now)
-            .bind(self.parts_done)
-            .bind(self.reason);
-        written(settle.execute(connection).await?.rows_affected(), held.len())?;
-        Ok(lost)
+        for item in part {
+            let Some(Attempt { started, duration, .. }) = &item.attempt else { continue };
+            record = record
+                .bind(item.key.id.0)
+                .bind(item.key.token)
+                .bind(started.as_millisecond())
+                .bind(millis::micros(*duration));
+        }
+        Ok(record.execute(connection).await?.rows_affected())
     }
 }
 

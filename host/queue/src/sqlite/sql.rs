@@ -9,6 +9,8 @@
 //! `OR FAIL` (<https://sqlite.org/lang_conflict.html>) where many rows are written at once: whoever fails has its whole
 //! round rolled back, so SQLite need not keep each page as it was before the statement.
 
+use super::sized::Sizes;
+
 /// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
 macro_rules! held {
     () => {
@@ -102,17 +104,33 @@ pub(super) const KNOWN: &str = concat!(
     " WHERE n.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// The parameters of a notification to store.
-macro_rules! stored {
-    () => {
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+/// The same for four times as many rows.
+macro_rules! fourfold {
+    ($rows:expr) => {
+        concat!($rows, ", ", $rows, ", ", $rows, ", ", $rows)
     };
 }
 
-/// The same for twice as many.
-macro_rules! twice {
-    ($rows:expr) => {
-        concat!($rows, ", ", $rows)
+/// A statement, given as a macro, for 1, 4, 16 and 64 rows of these parameters, and for 256 where it says `many`. The
+/// parameters have no numbers, which are looked up one by one (`sqlite3_bind_parameter_name`). Not as JSON: looking its
+/// fields up and keeping rows twice cost as much as storing.
+macro_rules! sizes {
+    ($statement:ident, $row:literal) => {
+        Sizes([
+            $statement!($row),
+            $statement!(fourfold!($row)),
+            $statement!(fourfold!(fourfold!($row))),
+            $statement!(fourfold!(fourfold!(fourfold!($row)))),
+        ])
+    };
+    ($statement:ident, $row:literal, many) => {
+        Sizes([
+            $statement!($row),
+            $statement!(fourfold!($row)),
+            $statement!(fourfold!(fourfold!($row))),
+            $statement!(fourfold!(fourfold!(fourfold!($row)))),
+            $statement!(fourfold!(fourfold!(fourfold!(fourfold!($row))))),
+        ])
     };
 }
 
@@ -130,29 +148,42 @@ macro_rules! store {
     };
 }
 
-/// First now, then the columns of each of so many notifications, or fewer: where nothing is bound there is none. Not as
-/// JSON: looking its fields up and keeping rows twice cost as much as storing. Without numbers, which SQLite looks up
-/// one by one (`sqlite3_bind_parameter_name`). It fails where an id or a key is there, as whatever looks at the table
-/// while it stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without
+/// First now, then the columns of each notification. It fails where an id or a key is there, as whatever looks at the
+/// table while it stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without
 /// `RETURNING`, as each row is a trip.
-pub(super) const STORE_1: &str = store!(stored!());
-pub(super) const STORE_4: &str = store!(twice!(twice!(stored!())));
-pub(super) const STORE_16: &str = store!(twice!(twice!(twice!(twice!(stored!())))));
-pub(super) const STORE_64: &str = store!(twice!(twice!(twice!(twice!(twice!(twice!(stored!())))))));
+pub(super) const STORE: Sizes<4> = sizes!(store, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
-/// ?1: rows and their destinations, ?2: now. Where none has a schedule or a key.
-pub(super) const DELIVER: &str = "INSERT OR FAIL INTO deliveries (notification, destination, due, created, since) \
-     SELECT x.value ->> 'row', y.value, ?2, ?2, ?2 \
-     FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
+macro_rules! deliver {
+    ($rows:expr) => {
+        concat!(
+            "INSERT OR FAIL INTO deliveries (due, created, since, notification, destination) \
+             SELECT ?, ?, ?, column1, column2 FROM (VALUES ",
+            $rows,
+            ") WHERE column1 IS NOT NULL"
+        )
+    };
+}
+
+/// Three times now, then a row and a destination for each. Where none has a schedule or a key.
+pub(super) const DELIVER: Sizes<5> = sizes!(deliver, "(?, ?)", many);
+
+macro_rules! deliver_taken {
+    ($rows:expr) => {
+        concat!(
+            "INSERT OR FAIL INTO deliveries (due, created, since, owner, claimed, token, attempt, \
+             notification, destination) \
+             SELECT ?, ?, ?, ?, ?, 1, 1, column1, column2 FROM (VALUES ",
+            $rows,
+            ") WHERE column1 IS NOT NULL"
+        )
+    };
+}
+
+/// Expiry, now, now, host, now, then as [`DELIVER`]: leased at once.
+pub(super) const DELIVER_TAKEN: Sizes<5> = sizes!(deliver_taken, "(?, ?)", many);
 
 /// ?1: now. Destinations that nothing is sent to, as a JSON array.
 pub(super) const HELD: &str = "SELECT json_group_array(destination) FROM holds WHERE until > ?1";
-
-/// ?1: rows and their destinations, ?2: now, ?3: host, ?4: expiry. Like [`DELIVER`], but leased at once.
-pub(super) const DELIVER_TAKEN: &str = "INSERT OR FAIL INTO deliveries (notification, destination, due, \
-     created, since, owner, claimed, token, attempt) \
-     SELECT x.value ->> 'row', y.value, ?4, ?2, ?2, ?3, ?2, 1, 1 \
-     FROM jsonb_each(?1) AS x CROSS JOIN json_each(x.value, '$.destinations') AS y";
 
 /// When a delivery that waits for its key's head is due.
 macro_rules! never {
@@ -330,18 +361,36 @@ pub(super) const RECORD: &str = concat!(
     held!()
 );
 
-/// ?1: leases and their attempts as arrays of id, token, start and duration; ?2 to ?5: how all of them ended, what was said
-/// of it, by which module and host. Before [`SETTLE_DELIVERED`].
-pub(super) const RECORD_DELIVERED: &str = "INSERT OR FAIL INTO attempts (delivery, number, started, \
-     duration, outcome, reason, plugin, host) \
-     SELECT d.id, d.attempt, x.value ->> 2, x.value ->> 3, ?2, ?3, ?4, ?5 \
-     FROM jsonb_each(?1) AS x CROSS JOIN deliveries d WHERE d.id = x.value ->> 0 \
-     AND d.token = x.value ->> 1 AND d.state = 0 AND d.owner IS NOT NULL";
+macro_rules! record_delivered {
+    ($rows:expr) => {
+        concat!(
+            "INSERT OR FAIL INTO attempts (outcome, reason, plugin, host, delivery, number, started, \
+             duration) \
+             SELECT ?, ?, ?, ?, d.id, d.attempt, x.column3, x.column4 FROM (VALUES ",
+            $rows,
+            ") AS x CROSS JOIN deliveries d \
+             WHERE d.id = x.column1 AND d.token = x.column2 AND d.state = 0 AND d.owner IS NOT NULL"
+        )
+    };
+}
 
-/// ?1: ids under leases that are held, ?2: now, ?3: parts done, ?4: reason. What [`SETTLE`] makes of them.
-pub(super) const SETTLE_DELIVERED: &str = "UPDATE OR FAIL deliveries SET owner = NULL, claimed = NULL, \
-     state = 1, waiting = 0, lost = 0, parts_done = ?3, reason = ?4, finished = ?2 \
-     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0";
+/// How all of them ended, what was said of it, by which module and host, then id, token, start and duration of each
+/// attempt. Before [`SETTLE_DELIVERED`].
+pub(super) const RECORD_DELIVERED: Sizes<5> = sizes!(record_delivered, "(?, ?, ?, ?)", many);
+
+macro_rules! settle_delivered {
+    ($ids:expr) => {
+        concat!(
+            "UPDATE OR FAIL deliveries SET owner = NULL, claimed = NULL, state = 1, waiting = 0, \
+             lost = 0, parts_done = ?, reason = ?, finished = ? WHERE id IN (",
+            $ids,
+            ") AND state = 0"
+        )
+    };
+}
+
+/// Parts done, reason, now, then the ids under leases that are held. What [`SETTLE`] makes of them.
+pub(super) const SETTLE_DELIVERED: Sizes<5> = sizes!(settle_delivered, "?", many);
 
 /// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. What has expired by itself is not
 /// handed over. Where two of a notification hand over
@@ -627,12 +676,6 @@ pub(super) const ALL: &[&str] = &[
     ROLLBACK,
     CHECKPOINT,
     KNOWN,
-    STORE_1,
-    STORE_4,
-    STORE_16,
-    STORE_64,
-    DELIVER,
-    DELIVER_TAKEN,
     DELIVER_SCHEDULED,
     ARRIVED,
     FAN_OUT,
@@ -650,8 +693,6 @@ pub(super) const ALL: &[&str] = &[
     LOST,
     EXTEND,
     RECORD,
-    RECORD_DELIVERED,
-    SETTLE_DELIVERED,
     HAND_OVER,
     HOLD,
     SETTLE,
@@ -698,3 +739,8 @@ pub(super) const ALL: &[&str] = &[
     SHIFT_DUE,
     SHIFT_HOLDS,
 ];
+
+/// Those that come in sizes.
+#[cfg(test)]
+pub(super) const SIZED: &[&[&str]] =
+    &[&STORE.0, &DELIVER.0, &DELIVER_TAKEN.0, &RECORD_DELIVERED.0, &SETTLE_DELIVERED.0];

@@ -13,7 +13,8 @@ async fn every_statement_prepares() {
     stand.open().await.unwrap().close().await;
     let mut connection = producer(&stand.path()).await;
     let others = [access_sql::ALL, breakers_sql::ALL, chores_sql::ALL, versions_sql::ALL];
-    for statement in sql::ALL.iter().chain(others.into_iter().flatten()) {
+    let sized = sql::SIZED.iter().copied().flatten();
+    for statement in sql::ALL.iter().chain(sized).chain(others.into_iter().flatten()) {
         if let Err(error) = connection.prepare((*statement).into_sql_str()).await {
             panic!("{error}: {statement}");
         }
@@ -67,10 +68,10 @@ async fn a_batch_finds_its_rows_by_number() {
         sql::LEASED_TOGETHER,
         sql::EXTEND,
         sql::RECORD,
-        sql::RECORD_DELIVERED,
+        sql::RECORD_DELIVERED.holding(256),
         sql::RECORD_LOST,
         sql::SETTLE,
-        sql::SETTLE_DELIVERED,
+        sql::SETTLE_DELIVERED.holding(256),
         sql::HAND_OVER,
         sql::HOLD,
         sql::REVIVE,
