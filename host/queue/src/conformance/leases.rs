@@ -177,6 +177,23 @@ pub(crate) async fn a_lease_is_settled_once(stage: &Stage) {
     assert_eq!(stage.attempts(key.id).await.len(), 2);
 }
 
+pub(crate) async fn a_long_batch_is_settled_but_for_what_is_lost(stage: &Stage) {
+    let batch = (0..MAX_BATCH).map(|_| item(&["slack"])).collect();
+    stage.queue.enqueue(batch).await.unwrap();
+    let leases = stage.queue.claim(&claim(&[("slack", 1_000, 500)])).await.unwrap();
+    let keys: Vec<LeaseKey> = leases.iter().map(|lease| lease.key).collect();
+    assert_eq!(keys.len(), MAX_BATCH);
+    stage.settle(settle(keys[700], DEAD)).await;
+    let all = keys.iter().map(|key| settle(*key, Settlement::Delivered)).collect();
+    assert_eq!(stage.queue.settle(all).await.unwrap(), [keys[700]]);
+    for place in [0, 255, 256, 699, 701, 999] {
+        assert_eq!(stage.delivery(keys[place].id).await.state, DeliveryState::Delivered);
+        assert_eq!(stage.attempts(keys[place].id).await, [(1, "delivered".to_owned())]);
+    }
+    assert_eq!(stage.delivery(keys[700].id).await.state, DeliveryState::Dead);
+    assert_eq!(stage.queue.size().await.unwrap(), 0);
+}
+
 pub(crate) async fn an_expired_lease_counts_until_somebody_takes_it(stage: &Stage) {
     stage.enqueue(&["slack"]).await;
     let key = stage.claim_one("slack").await.key;

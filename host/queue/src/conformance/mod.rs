@@ -70,6 +70,7 @@ macro_rules! conformance {
             losses_in_a_row_are_counted_and_a_settlement_forgets_them
             a_stale_token_changes_nothing_and_is_reported
             a_lease_is_settled_once
+            a_long_batch_is_settled_but_for_what_is_lost
             an_expired_lease_counts_until_somebody_takes_it
             extending_moves_the_expiry
             a_release_counts_nothing
@@ -88,6 +89,7 @@ macro_rules! conformance {
         }
         conformance! { $make, taking:
             what_is_taken_is_leased_as_it_is_stored
+            what_goes_to_many_is_taken_for_each
             only_what_is_named_is_taken
             what_is_held_is_left_to_claims
             what_came_before_is_not_taken

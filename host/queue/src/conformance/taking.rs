@@ -34,6 +34,23 @@ pub(crate) async fn what_is_taken_is_leased_as_it_is_stored(stage: &Stage) {
     assert_eq!(stage.attempts(again.key.id).await, attempts);
 }
 
+pub(crate) async fn what_goes_to_many_is_taken_for_each(stage: &Stage) {
+    let names: Vec<String> = (0..300).map(|number| format!("d{number:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let taken = stage.take(item(&names), &names).await;
+    let mut destinations = destinations(&taken);
+    destinations.sort_unstable();
+    assert_eq!(destinations, names);
+    for place in [0, 255, 256, 299] {
+        let lease = &taken.leases[place];
+        let record = stage.delivery(lease.key.id).await;
+        assert_eq!(
+            (record.destination, record.state),
+            (lease.destination.clone(), DeliveryState::Leased)
+        );
+    }
+}
+
 pub(crate) async fn only_what_is_named_is_taken(stage: &Stage) {
     let taken = stage.take(item(&["slack", "email", "pager"]), &["email", "nobody"]).await;
     assert_eq!(destinations(&taken), ["email"]);

@@ -11,7 +11,6 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteQueryResult};
 
 use super::order::Keys;
-use super::sized::Sizes;
 use super::{json, rows, sql};
 use crate::digest::digest;
 use crate::taking::{Order, wave};
@@ -127,7 +126,7 @@ async fn store(
 ) -> Result<(HashMap<NotificationId, i64>, Register), sqlx::Error> {
     let mut rows = HashMap::with_capacity(wave.len());
     let mut register = Register::default();
-    for part in wave.chunks(Sizes::<4>::MOST) {
+    for part in wave.chunks(sql::STORE.most()) {
         match insert(connection, part, now).await {
             Ok(new) => rows.extend(new),
             Err(error) if is_there(&error) => {
@@ -280,11 +279,13 @@ impl Share<'_> {
         connection: &mut SqliteConnection,
         now: i64,
     ) -> Result<Vec<Lease>, sqlx::Error> {
+        let sizes = if self.by.is_some() { sql::DELIVER_TAKEN } else { sql::DELIVER };
         let mut leases = Vec::new();
-        for part in self.deliveries.chunks(Sizes::<5>::MOST) {
+        for part in self.deliveries.chunks(sizes.most()) {
+            let deliver = sqlx::query(sizes.holding(part.len()));
             let deliver = match self.by {
-                None => sqlx::query(sql::DELIVER.holding(part.len())).bind(now).bind(now).bind(now),
-                Some((host, lease)) => sqlx::query(sql::DELIVER_TAKEN.holding(part.len()))
+                None => deliver.bind(now).bind(now).bind(now),
+                Some((host, lease)) => deliver
                     .bind(now + millis::of(lease))
                     .bind(now)
                     .bind(now)

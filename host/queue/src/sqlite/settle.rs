@@ -9,7 +9,6 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::leases::lost;
 use super::order::Keys;
-use super::sized::Sizes;
 use super::{json, sql};
 use crate::{Settle, millis};
 
@@ -105,7 +104,7 @@ impl<'a> Alike<'a> {
         now: i64,
     ) -> Result<HashSet<LeaseKey>, sqlx::Error> {
         let mut all = HashSet::new();
-        for part in alike.chunks(Sizes::<5>::MOST) {
+        for part in alike.chunks(sql::RECORD_DELIVERED.most()) {
             let recorded = self.record(connection, part).await?;
             let lost = lost_of(connection, part, recorded).await?;
             let held = part.iter().map(|item| item.key).filter(|key| !lost.contains(key));

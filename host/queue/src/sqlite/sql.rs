@@ -104,7 +104,7 @@ pub(super) const KNOWN: &str = concat!(
     " WHERE n.idempotency_key IN (SELECT value FROM json_each(?2))"
 );
 
-/// The same for four times as many rows.
+/// The parameters of four times as many rows.
 macro_rules! fourfold {
     ($rows:expr) => {
         concat!($rows, ", ", $rows, ", ", $rows, ", ", $rows)
@@ -116,7 +116,7 @@ macro_rules! fourfold {
 /// fields up and keeping rows twice cost as much as storing.
 macro_rules! sizes {
     ($statement:ident, $row:literal) => {
-        Sizes([
+        Sizes(&[
             $statement!($row),
             $statement!(fourfold!($row)),
             $statement!(fourfold!(fourfold!($row))),
@@ -124,7 +124,7 @@ macro_rules! sizes {
         ])
     };
     ($statement:ident, $row:literal, many) => {
-        Sizes([
+        Sizes(&[
             $statement!($row),
             $statement!(fourfold!($row)),
             $statement!(fourfold!(fourfold!($row))),
@@ -151,7 +151,7 @@ macro_rules! store {
 /// First now, then the columns of each notification. It fails where an id or a key is there, as whatever looks at the
 /// table while it stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without
 /// `RETURNING`, as each row is a trip.
-pub(super) const STORE: Sizes<4> = sizes!(store, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+pub(super) const STORE: Sizes = sizes!(store, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
 macro_rules! deliver {
     ($rows:expr) => {
@@ -165,7 +165,7 @@ macro_rules! deliver {
 }
 
 /// Three times now, then a row and a destination for each. Where none has a schedule or a key.
-pub(super) const DELIVER: Sizes<5> = sizes!(deliver, "(?, ?)", many);
+pub(super) const DELIVER: Sizes = sizes!(deliver, "(?, ?)", many);
 
 macro_rules! deliver_taken {
     ($rows:expr) => {
@@ -180,7 +180,7 @@ macro_rules! deliver_taken {
 }
 
 /// Expiry, now, now, host, now, then as [`DELIVER`]: leased at once.
-pub(super) const DELIVER_TAKEN: Sizes<5> = sizes!(deliver_taken, "(?, ?)", many);
+pub(super) const DELIVER_TAKEN: Sizes = sizes!(deliver_taken, "(?, ?)", many);
 
 /// ?1: now. Destinations that nothing is sent to, as a JSON array.
 pub(super) const HELD: &str = "SELECT json_group_array(destination) FROM holds WHERE until > ?1";
@@ -376,7 +376,7 @@ macro_rules! record_delivered {
 
 /// How all of them ended, what was said of it, by which module and host, then id, token, start and duration of each
 /// attempt. Before [`SETTLE_DELIVERED`].
-pub(super) const RECORD_DELIVERED: Sizes<5> = sizes!(record_delivered, "(?, ?, ?, ?)", many);
+pub(super) const RECORD_DELIVERED: Sizes = sizes!(record_delivered, "(?, ?, ?, ?)", many);
 
 macro_rules! settle_delivered {
     ($ids:expr) => {
@@ -390,7 +390,7 @@ macro_rules! settle_delivered {
 }
 
 /// Parts done, reason, now, then the ids under leases that are held. What [`SETTLE`] makes of them.
-pub(super) const SETTLE_DELIVERED: Sizes<5> = sizes!(settle_delivered, "?", many);
+pub(super) const SETTLE_DELIVERED: Sizes = sizes!(settle_delivered, "?", many);
 
 /// ?1: settlements, ?2: now. Only with a handover among them, before [`SETTLE`]. What has expired by itself is not
 /// handed over. Where two of a notification hand over
@@ -742,5 +742,5 @@ pub(super) const ALL: &[&str] = &[
 
 /// Those that come in sizes.
 #[cfg(test)]
-pub(super) const SIZED: &[&[&str]] =
-    &[&STORE.0, &DELIVER.0, &DELIVER_TAKEN.0, &RECORD_DELIVERED.0, &SETTLE_DELIVERED.0];
+pub(super) const SIZED: &[Sizes] =
+    &[STORE, DELIVER, DELIVER_TAKEN, RECORD_DELIVERED, SETTLE_DELIVERED];

@@ -13,7 +13,7 @@ async fn every_statement_prepares() {
     stand.open().await.unwrap().close().await;
     let mut connection = producer(&stand.path()).await;
     let others = [access_sql::ALL, breakers_sql::ALL, chores_sql::ALL, versions_sql::ALL];
-    let sized = sql::SIZED.iter().copied().flatten();
+    let sized = sql::SIZED.iter().flat_map(|sizes| sizes.0);
     for statement in sql::ALL.iter().chain(sized).chain(others.into_iter().flatten()) {
         if let Err(error) = connection.prepare((*statement).into_sql_str()).await {
             panic!("{error}: {statement}");
