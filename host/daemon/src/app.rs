@@ -82,7 +82,7 @@ pub async fn serve(settings: Settings, sources: Sources) -> Result<()> {
     // From now on callers are told to come back, rather than refused.
     let gate = Gate::telling(manager.clone());
     let server = Server {
-        router: gate.router(),
+        gate: gate.clone(),
         tls: certificate.as_ref().map(|c| c.config()).transpose()?.map(Into::into),
         require_token: config.require_token,
         stop: stop.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -31,9 +31,8 @@ impl Gate {
     }
 
     /// Answers 503 to everything until [`Gate::open`], and the API's answers from then on.
-    pub fn router(&self) -> Router {
-        let stamped = axum::middleware::from_fn(request_id::stamp);
-        Router::new().fallback(through).layer(stamped).with_state(self.clone())
+    pub async fn answer(&self, request: Request) -> Response {
+        request_id::stamp(request, async |request| self.through(request).await).await
     }
 
     /// Says why it is closed.
@@ -49,27 +48,27 @@ impl Gate {
         }
     }
 
+    async fn through(&self, request: Request) -> Response {
+        match self.0.api.get() {
+            // A router is always ready.
+            Some(api) => match api.clone().call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            // Alive while it waits: a restart would not make its database come.
+            None if request.uri().path() == "/livez" => {
+                Json(json!({"live": true, "stuck": []})).into_response()
+            }
+            None => {
+                let reason = self.reason().clone();
+                let reason = reason.unwrap_or_else(|| "postrider is starting".to_owned());
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+            }
+        }
+    }
+
     fn reason(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.0.reason.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn through(State(gate): State<Gate>, request: Request) -> Response {
-    match gate.0.api.get() {
-        // A router is always ready.
-        Some(api) => match api.clone().call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        },
-        // Alive while it waits: a restart would not make its database come.
-        None if request.uri().path() == "/livez" => {
-            Json(json!({"live": true, "stuck": []})).into_response()
-        }
-        None => {
-            let reason = gate.reason().clone();
-            let reason = reason.unwrap_or_else(|| "postrider is starting".to_owned());
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
-        }
     }
 }
 
@@ -80,21 +79,20 @@ mod tests {
 
     use super::*;
 
-    async fn ask(router: &Router) -> Response {
-        router.clone().call(Request::new(Body::empty())).await.unwrap()
+    async fn ask(gate: &Gate) -> Response {
+        gate.answer(Request::new(Body::empty())).await
     }
 
     #[tokio::test]
     async fn callers_are_told_to_come_back_until_it_opens() {
         let gate = Gate::default();
-        let router = gate.router();
         gate.explain("the database is away".into());
-        let closed = ask(&router).await;
+        let closed = ask(&gate).await;
         assert_eq!(closed.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(closed.headers().contains_key("retry-after"));
         let body = axum::body::to_bytes(closed.into_body(), 1_000).await.unwrap();
         assert!(String::from_utf8_lossy(&body).contains("the database is away"));
         gate.open(Router::new().route("/", get(async || "hello")));
-        assert_eq!(ask(&router).await.status(), StatusCode::OK);
+        assert_eq!(ask(&gate).await.status(), StatusCode::OK);
     }
 }

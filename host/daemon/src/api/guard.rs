@@ -4,13 +4,16 @@
 //! name that a page controls may be made to mean 127.0.0.1 (DNS rebinding): where no token is asked for, the `Host` must
 //! name this machine.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
-use tokio::time::{Duration, Instant, timeout_at};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::problem::Problem;
 use crate::listen::peer::{Peer, Who};
@@ -34,14 +37,19 @@ const TOLD: [(HeaderName, &str); 6] = [
 ];
 
 /// Refuses what a browser sends for another's page, and tells it what our answers may do.
-pub async fn no_pages(State(settings): State<Settings>, request: Request, next: Next) -> Response {
+pub async fn no_pages(
+    settings: &Settings,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let who = request.extensions().get::<Peer>().map_or(Who::Loopback, |peer| peer.who);
     let uri = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let told = Told { method: request.method(), headers: request.headers(), authority: uri };
     let mut response = match told.check(who, &settings.current().hosts) {
-        Ok(()) => next.run(request.map(patient)).await,
+        Ok(()) => next(request.map(patient)).await,
         Err(reason) => Problem::new(StatusCode::FORBIDDEN, reason).into_response(),
     };
+    response.headers_mut().reserve(TOLD.len());
     for (name, value) in TOLD {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
@@ -116,23 +124,48 @@ fn check_host(host: &str, hosts: &[String]) -> Result<(), String> {
 
 /// The body, which ends in an error where more of it takes too long.
 fn patient(body: Body) -> Body {
-    let until = Instant::now() + WHOLE;
-    let stream =
-        futures_util::stream::unfold(Some(body.into_data_stream()), move |stream| async move {
-            let mut stream = stream?;
-            let wait = until.min(Instant::now() + MORE);
-            match timeout_at(wait, stream.next()).await {
-                Ok(None) => None,
-                Ok(Some(Ok(data))) => Some((Ok(data), Some(stream))),
-                Ok(Some(Err(error))) => Some((Err(error), None)),
-                Err(_elapsed) => Some((Err(axum::Error::new("the body came too slowly")), None)),
-            }
-        });
-    Body::from_stream(stream)
+    Body::new(Patient { body, until: Instant::now() + WHOLE, patience: None })
+}
+
+struct Patient {
+    body: Body,
+    until: Instant,
+    /// While it waits for more.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl hyper::body::Body for Patient {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.patience = None;
+            return Poll::Ready(frame);
+        }
+        let until = self.until.min(Instant::now() + MORE);
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        ready!(patience.as_mut().poll(cx));
+        self.body = Body::empty();
+        Poll::Ready(Some(Err(axum::Error::new("the body came too slowly"))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
 
     fn checked(

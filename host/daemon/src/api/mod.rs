@@ -57,8 +57,9 @@ pub mod view;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::middleware::from_fn_with_state;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
@@ -142,12 +143,18 @@ pub fn router(api: Api) -> Router {
         .route("/assets/{file}", get(page::asset))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        // For handlers that do not read bodies themselves, with an answer that says the limit.
-        .layer(DefaultBodyLimit::max(api.max_body))
-        .layer(from_fn_with_state(api.doorman.clone(), doorman::check))
-        .layer(from_fn_with_state(api.settings.clone(), guard::no_pages))
-        .layer(from_fn_with_state(api.signals.clone(), requests::count))
+        .layer(from_fn_with_state(api.clone(), through))
         .with_state(api)
+}
+
+/// What comes before every handler. One layer for all: of each, axum copies the handler and boxes the answer.
+async fn through(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    // For handlers that do not read bodies themselves, with an answer that says the limit.
+    DefaultBodyLimit::max(api.max_body).apply(&mut request);
+    let handled = async |request| next.run(request).await;
+    let checked = async |request| doorman::check(&api.doorman, request, handled).await;
+    let guarded = async |request| guard::no_pages(&api.settings, request, checked).await;
+    requests::count(&api.signals, request, guarded).await
 }
 
 /// What programs may count on: all of `/v1/` but the stream of events.

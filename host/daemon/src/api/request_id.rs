@@ -2,7 +2,6 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
@@ -16,11 +15,11 @@ tokio::task_local! {
 }
 
 /// Names the request: as its caller does, if that name is printable and short, else by a new one.
-pub async fn stamp(request: Request, next: Next) -> Response {
+pub async fn stamp(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let given = request.headers().get(HEADER).and_then(|id| id.to_str().ok());
     let id = given.filter(|id| is_fit(id)).map_or_else(new, str::to_owned);
     let header = HeaderValue::from_str(&id);
-    let mut response = CURRENT.scope(id, next.run(request)).await;
+    let mut response = CURRENT.scope(id, next(request)).await;
     if let Ok(header) = header {
         response.headers_mut().insert(HEADER, header);
     }

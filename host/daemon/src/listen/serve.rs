@@ -1,11 +1,11 @@
 //! Connections, bounded in number and in time: a slow client costs its socket and no more.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
 
 use super::bound::{Bound, Socket};
 use super::peer::{Peer, Who};
+use crate::api::gate::Gate;
 
 /// Most connections at once; those beyond wait until one ends.
 const CONNECTIONS: usize = 4_096;
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What all listeners share.
 #[derive(Clone)]
 pub struct Server {
-    pub router: Router,
+    pub gate: Gate,
     pub tls: Option<TlsAcceptor>,
     /// Whether callers on this machine need a token, too.
     pub require_token: bool,
@@ -134,11 +134,11 @@ impl Server {
         peer: Peer,
         _permit: OwnedSemaphorePermit,
     ) {
-        let router = self.router;
-        let answer = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let gate = &self.gate;
+        let answer = hyper::service::service_fn(async |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            router.clone().call(request)
+            Ok::<_, Infallible>(gate.answer(request).await)
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD);

@@ -1,8 +1,7 @@
 //! Requests of the HTTP API, counted by route, method and class of the answer.
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
 
@@ -14,11 +13,15 @@ pub(super) const OTHER: &str = "other";
 pub(super) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Counts a request, and the time until its answer begins: of a stream it says nothing.
-pub async fn count(State(signals): State<Signals>, request: Request, next: Next) -> Response {
+pub async fn count(
+    signals: &Signals,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let started = Instant::now();
     let method = method(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
+    let response = next(request).await;
     let route = route.as_ref().map_or(OTHER, MatchedPath::as_str);
     let class = class(response.status().as_u16());
     signals.0.metrics.answered(route, method, class, started.elapsed());

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use postrider_queue::{Access, LAST_USE, QueueError, TokenRecord};
 use tokio::time::Instant;
@@ -143,13 +142,17 @@ impl Doorman {
 }
 
 /// The check before every handler.
-pub async fn check(State(door): State<Doorman>, mut request: Request, next: Next) -> Response {
+pub async fn check(
+    door: &Doorman,
+    mut request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let Some(scope) = needed(request.method(), request.uri().path()) else {
-        return next.run(request).await;
+        return next(request).await;
     };
     // Without a listener's word it is a stranger.
     let who = request.extensions().get::<Peer>().map_or(Who::Network, |peer| peer.who);
-    let caller = match find(&door, request.headers(), who).await {
+    let caller = match find(door, request.headers(), who).await {
         Ok(Some(caller)) => caller,
         Ok(None) => return Problem::unauthorized().into_response(),
         Err(error) => return Problem::from(error).into_response(),
@@ -158,7 +161,7 @@ pub async fn check(State(door): State<Doorman>, mut request: Request, next: Next
         return lacking(&caller, scope).into_response();
     }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    next(request).await
 }
 
 /// A token that is shown counts, also where none is needed; a cookie that is worth nothing is none.
