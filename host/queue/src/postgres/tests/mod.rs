@@ -18,7 +18,8 @@ use postrider_core::{Notification, Schedule};
 use postrider_test_postgres::{Cluster, Settings};
 
 use super::{PostgresOptions, PostgresQueue};
-use crate::conformance::{EPOCH, Stage, Stand};
+use crate::Queue as _;
+use crate::conformance::{EPOCH, Stage, Stand, item};
 
 conformance!(stage);
 
@@ -111,12 +112,33 @@ impl PostgresStand {
         PostgresQueue::open(&self.url(), options).await.unwrap()
     }
 
+    /// Puts checks on postrider's own rows, which it works without.
+    fn check(&self) {
+        self.run(include_str!("checks.sql"));
+    }
+
     async fn stage(self, options: PostgresOptions) -> Option<Stage> {
         let queue = Arc::new(self.open(options).await);
+        self.check();
         Some(Stage { queue: queue.clone(), access: queue, stand: Arc::new(self) })
     }
 }
 
 async fn stage() -> Option<Stage> {
     PostgresStand::new()?.stage(PostgresOptions::default()).await
+}
+
+#[tokio::test]
+async fn producers_rows_are_checked_and_our_own_by_the_conformance() {
+    let Some(stand) = PostgresStand::new() else { return };
+    let queue = stand.open(PostgresOptions::default()).await;
+    let checked = "SELECT string_agg(conrelid::regclass::text, ' ') \
+         FROM pg_constraint WHERE contype = 'c' AND connamespace = current_schema()::regnamespace \
+         AND conrelid IN ('notifications'::regclass, 'deliveries'::regclass, 'attempts'::regclass)";
+    assert_eq!(stand.run(checked), ["notifications"; 5].join(" "));
+    stand.check();
+    queue.enqueue(vec![item(&["slack"])]).await.unwrap();
+    let wrong = format!("UPDATE {}.deliveries SET state = 2", stand.schema);
+    let refused = stand.cluster.psql("postgres", &wrong).unwrap_err();
+    assert!(format!("{refused:?}").contains("deliveries_hold"), "{refused:?}");
 }
