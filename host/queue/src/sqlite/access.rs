@@ -1,9 +1,12 @@
 //! Tokens and the audit.
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
+use super::fault::Fault;
+use super::statement::execute;
 use super::writer::Request;
 use super::{SqliteQueue, access_sql as sql, read};
 use crate::access::AUDIT_CHUNK;
@@ -61,55 +64,35 @@ impl Access for SqliteQueue {
     }
 }
 
-pub(super) async fn run(
-    connection: &mut SqliteConnection,
-    write: &Write,
-    now: i64,
-) -> Result<bool, sqlx::Error> {
-    let done = match write {
-        Write::Create(token) => {
-            sqlx::query(sql::CREATE)
-                .bind(&token.id)
-                .bind(&token.name)
-                .bind(&token.scopes)
-                .bind(token.hash.as_slice())
-                .bind(now)
-                .bind(token.expires_after.map(|after| now + millis::of(after)))
-                .execute(connection)
-                .await?
+pub(super) fn run(connection: &Connection, write: &Write, now: i64) -> Result<bool, Fault> {
+    let written = match write {
+        Write::Create(NewToken { id, name, scopes, hash, expires_after }) => {
+            let expires = expires_after.map(|after| now + millis::of(after));
+            execute(connection, sql::CREATE, (id, name, scopes, hash.as_slice(), now, expires))?
         }
-        Write::Use(id) => {
-            let before = now - millis::of(LAST_USE);
-            sqlx::query(sql::USE).bind(id).bind(now).bind(before).execute(connection).await?
-        }
-        Write::Revoke(id) => sqlx::query(sql::REVOKE).bind(id).execute(connection).await?,
-        Write::Record(entry) => {
-            let old = sqlx::query(sql::FORGET).bind(now - millis::of(AUDIT_KEPT)).bind(AUDIT_CHUNK);
-            old.execute(&mut *connection).await?;
-            sqlx::query(sql::RECORD)
-                .bind(now)
-                .bind(&entry.actor)
-                .bind(&entry.action)
-                .bind(&entry.subject)
-                .bind(&entry.details)
-                .execute(connection)
-                .await?
+        Write::Use(id) => execute(connection, sql::USE, (id, now, now - millis::of(LAST_USE)))?,
+        Write::Revoke(id) => execute(connection, sql::REVOKE, [id])?,
+        Write::Record(AuditEntry { actor, action, subject, details }) => {
+            let old = now - millis::of(AUDIT_KEPT);
+            execute(connection, sql::FORGET, (old, AUDIT_CHUNK))?;
+            execute(connection, sql::RECORD, (now, actor, action, subject, details))?
         }
     };
-    Ok(done.rows_affected() > 0)
+    Ok(written > 0)
 }
 
-fn token(row: &SqliteRow, now: i64) -> Result<TokenRecord, sqlx::Error> {
-    let moment = |column| -> Result<_, sqlx::Error> {
+fn token(row: &SqliteRow, now: i64) -> Result<TokenRecord, Fault> {
+    let moment = |column| -> Result<_, Fault> {
         Ok(row.try_get::<Option<i64>, _>(column)?.map(millis::timestamp))
     };
     let expires: Option<i64> = row.try_get("expires")?;
     let hash: &[u8] = row.try_get("hash")?;
+    let broken = |length| Fault::Value(format!("hash: has {length} bytes"));
     Ok(TokenRecord {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
         scopes: row.try_get("scopes")?,
-        hash: hash.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        hash: hash.try_into().map_err(|_other| broken(hash.len()))?,
         created: millis::timestamp(row.try_get("created")?),
         expires: expires.map(millis::timestamp),
         last_used: moment("last_used")?,
@@ -117,7 +100,7 @@ fn token(row: &SqliteRow, now: i64) -> Result<TokenRecord, sqlx::Error> {
     })
 }
 
-fn entry(row: &SqliteRow) -> Result<AuditRecord, sqlx::Error> {
+fn entry(row: &SqliteRow) -> Result<AuditRecord, Fault> {
     Ok(AuditRecord {
         id: row.try_get("id")?,
         at: millis::timestamp(row.try_get("at")?),

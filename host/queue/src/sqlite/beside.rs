@@ -32,14 +32,14 @@ impl SqliteQueue {
         }
         let mut reader = read_only(path).await?;
         let schema = schema::schema(&mut reader, schema::MIGRATIONS).await;
-        schema.map_err(|error| describe(path, &error))
+        schema.map_err(|error| describe(path, error))
     }
 
     /// Numbers about the database at `path`.
     pub async fn stats_of(path: &Path) -> Result<Stats, OpenError> {
         let mut reader = read_only(path).await?;
         let stats = chores::stats(&mut reader, Clock::Machine.now()).await;
-        Ok(with_log(stats.map_err(|error| describe(path, &error))?, path))
+        Ok(with_log(stats.map_err(|error| describe(path, error))?, path))
     }
 
     /// Writes a copy of the database at `path` as of now to the new file `to`, for its owner only. What is committed
@@ -80,7 +80,7 @@ pub(super) fn with_log(mut stats: Stats, path: &Path) -> Stats {
 async fn read_only(path: &Path) -> Result<SqliteConnection, OpenError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
     let connected = options.disable_statement_logging().connect().await;
-    connected.map_err(|error| describe(path, &error))
+    connected.map_err(|error| describe(path, error))
 }
 
 fn private_new() -> OpenOptions {

@@ -1,9 +1,12 @@
 //! Destinations that are left alone.
 
 use postrider_core::breaker::{BreakerState, Trial, Turn};
+use rusqlite::Connection;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
+use super::fault::Fault;
+use super::statement::{execute, first, value};
 use super::{breakers_sql as sql, leases};
 use crate::{Blocked, Breaker, BreakerTurn, TrialClaim, Tried, Trip, millis};
 
@@ -23,108 +26,98 @@ pub(super) struct Guarded {
     pub(super) tried: Option<Tried>,
 }
 
-pub(super) async fn run(
-    connection: &mut SqliteConnection,
-    guard: &Guard,
-    now: i64,
-) -> Result<Guarded, sqlx::Error> {
+pub(super) fn run(connection: &Connection, guard: &Guard, now: i64) -> Result<Guarded, Fault> {
     let changed = match guard {
-        Guard::Trip(one) => trip(connection, one, now).await?,
-        Guard::Turn(one) => turn(connection, one, now).await?,
-        Guard::Resume(destination) => resume(connection, destination, now).await?,
+        Guard::Trip(one) => trip(connection, one, now)?,
+        Guard::Turn(one) => turn(connection, one, now)?,
+        Guard::Resume(destination) => resume(connection, destination, now)?,
         Guard::Try(claim) => {
-            let tried = claim_trial(connection, claim, now).await?;
+            let tried = claim_trial(connection, claim, now)?;
             return Ok(Guarded { changed: tried.is_some(), tried });
         }
     };
     Ok(Guarded { changed, tried: None })
 }
 
-async fn trip(
-    connection: &mut SqliteConnection,
-    trip: &Trip,
-    now: i64,
-) -> Result<bool, sqlx::Error> {
-    let query = match trip.gone {
-        true => sqlx::query(sql::GONE).bind(&trip.destination).bind(&trip.reason).bind(now),
+fn trip(connection: &Connection, trip: &Trip, now: i64) -> Result<bool, Fault> {
+    let Trip { destination, reason, .. } = trip;
+    let changed = match trip.gone {
+        true => execute(connection, sql::GONE, (destination, reason, now))?,
         false => {
-            let query = sqlx::query(sql::TRIP).bind(&trip.destination).bind(&trip.reason);
-            query.bind(now).bind(now + millis::of(trip.wait))
+            let next = now + millis::of(trip.wait);
+            execute(connection, sql::TRIP, (destination, reason, now, next))?
         }
     };
-    let changed = query.execute(&mut *connection).await?.rows_affected() > 0;
-    if changed {
-        let hold = sqlx::query(sql::SHUT_HOLD).bind(&trip.destination).bind(now);
-        hold.execute(connection).await?;
+    if changed > 0 {
+        execute(connection, sql::SHUT_HOLD, (destination, now))?;
     }
-    Ok(changed)
+    Ok(changed > 0)
 }
 
-async fn claim_trial(
-    connection: &mut SqliteConnection,
+/// A breaker whose trial may begin, as [`sql::READY`] answers it.
+struct Ready {
+    state: i16,
+    batch: u32,
+    failures: u32,
+    trial: i64,
+}
+
+fn claim_trial(
+    connection: &Connection,
     claim: &TrialClaim,
     now: i64,
-) -> Result<Option<Tried>, sqlx::Error> {
-    let ready = sqlx::query(sql::READY).bind(&claim.destination).bind(now);
-    let ready = ready.fetch_optional(&mut *connection).await?;
-    let Some(row) = ready.filter(|_| claim.free > 0) else { return Ok(None) };
-    let found = state(row.try_get("state")?)?;
-    let begin = sqlx::query(sql::BEGIN_TRIAL).bind(&claim.destination);
-    begin.bind(now + millis::of(claim.patience)).execute(&mut *connection).await?;
-    let batch: u32 = row.try_get("batch")?;
-    let asked = batch.min(claim.free);
-    let oldest = sqlx::query_scalar(sql::OLDEST).bind(&claim.destination).bind(now);
-    let ids: String = oldest.bind(i64::from(asked)).fetch_one(&mut *connection).await?;
-    let leases = leases::lease_due(connection, &ids, (claim.host, claim.lease), now).await?;
+) -> Result<Option<Tried>, Fault> {
+    let destination = &claim.destination;
+    let ready = first(connection, sql::READY, (destination, now), |row| {
+        Ok(Ready {
+            state: row.get("state")?,
+            batch: row.get("batch")?,
+            failures: row.get("failures")?,
+            trial: row.get("trial")?,
+        })
+    });
+    let Some(ready) = ready?.filter(|_| claim.free > 0) else { return Ok(None) };
+    let found = state(ready.state)?;
+    let until = now + millis::of(claim.patience);
+    execute(connection, sql::BEGIN_TRIAL, (destination, until))?;
+    let asked = ready.batch.min(claim.free);
+    let ids: String = value(connection, sql::OLDEST, (destination, now, asked))?;
+    let leases = leases::lease_due(connection, &ids, (claim.host, claim.lease), now)?;
     let trial = Trial {
         state: if found == BreakerState::Open { BreakerState::Probing } else { found },
-        batch,
+        batch: ready.batch,
         asked,
         got: u32::try_from(leases.len()).unwrap_or(u32::MAX),
-        failures: row.try_get("failures")?,
+        failures: ready.failures,
     };
-    let number = row.try_get::<i64, _>("trial")? + 1;
-    Ok(Some(Tried { number, trial, leases }))
+    Ok(Some(Tried { number: ready.trial + 1, trial, leases }))
 }
 
-async fn turn(
-    connection: &mut SqliteConnection,
-    turn: &BreakerTurn,
-    now: i64,
-) -> Result<bool, sqlx::Error> {
-    let (destination, reason) = (&turn.destination, &turn.reason);
-    let query = match turn.turn {
-        Turn::Close => sqlx::query(sql::CLOSE).bind(destination).bind(turn.number),
-        Turn::Gone => sqlx::query(sql::TURN_GONE).bind(destination).bind(turn.number).bind(reason),
-        Turn::Wait { state, batch, wait, failed } => sqlx::query(sql::WAIT)
-            .bind(destination)
-            .bind(turn.number)
-            .bind(state.code())
-            .bind(batch)
-            .bind(now + millis::of(wait))
-            .bind(failed)
-            .bind(reason),
+fn turn(connection: &Connection, turn: &BreakerTurn, now: i64) -> Result<bool, Fault> {
+    let BreakerTurn { destination, number, reason, .. } = turn;
+    let changed = match turn.turn {
+        Turn::Close => execute(connection, sql::CLOSE, (destination, number))?,
+        Turn::Gone => execute(connection, sql::TURN_GONE, (destination, number, reason))?,
+        Turn::Wait { state, batch, wait, failed } => {
+            let next = now + millis::of(wait);
+            let wait = (destination, number, state.code(), batch, next, failed, reason);
+            execute(connection, sql::WAIT, wait)?
+        }
     };
-    let changed = query.execute(&mut *connection).await?.rows_affected() > 0;
-    if changed && turn.turn == Turn::Close {
-        sqlx::query(sql::LIFT).bind(destination).execute(connection).await?;
+    if changed > 0 && turn.turn == Turn::Close {
+        execute(connection, sql::LIFT, [destination])?;
     }
-    Ok(changed)
+    Ok(changed > 0)
 }
 
-async fn resume(
-    connection: &mut SqliteConnection,
-    destination: &str,
-    now: i64,
-) -> Result<bool, sqlx::Error> {
-    let held = sqlx::query_scalar(sql::IS_HELD).bind(destination).bind(now);
-    let held: bool = held.fetch_one(&mut *connection).await?;
-    let resume = sqlx::query(sql::RESUME).bind(destination).execute(&mut *connection).await?;
-    sqlx::query(sql::LIFT).bind(destination).execute(connection).await?;
-    Ok(held || resume.rows_affected() > 0)
+fn resume(connection: &Connection, destination: &str, now: i64) -> Result<bool, Fault> {
+    let held: bool = value(connection, sql::IS_HELD, (destination, now))?;
+    let resumed = execute(connection, sql::RESUME, [destination])?;
+    execute(connection, sql::LIFT, [destination])?;
+    Ok(held || resumed > 0)
 }
 
-pub(super) fn blocked(row: &SqliteRow, now: i64) -> Result<Blocked, sqlx::Error> {
+pub(super) fn blocked(row: &SqliteRow, now: i64) -> Result<Blocked, Fault> {
     let since: i64 = row.try_get("held_since")?;
     let breaker = match row.try_get::<Option<i16>, _>("state")? {
         None => None,
@@ -152,7 +145,7 @@ pub(super) fn blocked(row: &SqliteRow, now: i64) -> Result<Blocked, sqlx::Error>
     })
 }
 
-fn state(code: i16) -> Result<BreakerState, sqlx::Error> {
-    let unknown = || sqlx::Error::Decode(format!("a breaker's state {code}").into());
+fn state(code: i16) -> Result<BreakerState, Fault> {
+    let unknown = || Fault::Value(format!("a breaker's state {code}"));
     BreakerState::of_code(code).ok_or_else(unknown)
 }

@@ -4,12 +4,11 @@
 //! Each of these checkpoints is passive: it waits for nobody, and nobody waits for it. Under a load that never pauses the
 //! log would grow; from [`LONGEST_LOG`] on the writer does it by itself between two commits, and the log begins anew.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use rusqlite::Connection;
 
 use super::sql;
 
@@ -21,18 +20,19 @@ const WORTH: usize = 2_000;
 /// The writer's end. Dropped without [`Checkpoints::end`] it leaves the rest to the log.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    due: Arc<Notify>,
+    due: SyncSender<()>,
     running: JoinHandle<()>,
     done: usize,
-    stop: Arc<Notify>,
 }
 
 impl Checkpoints {
-    /// Starts what makes them on a connection of its own.
-    pub(super) fn start(connection: SqliteConnection) -> Self {
-        let (due, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let running = tokio::spawn(run(connection, due.clone(), stop.clone()));
-        Self { due, running, done: 0, stop }
+    /// Starts what makes them, on a thread and a connection of its own.
+    pub(super) fn start(connection: Connection) -> io::Result<Self> {
+        // One that is asked for while another is under way is enough for all that ask meanwhile.
+        let (due, asked) = sync_channel(1);
+        let thread = thread::Builder::new().name("checkpoints".to_owned());
+        let running = thread.spawn(move || run(connection, &asked))?;
+        Ok(Self { due, running, done: 0 })
     }
 
     /// Something was committed.
@@ -40,32 +40,28 @@ impl Checkpoints {
         self.done = self.done.saturating_add(rows).saturating_add(bytes >> 10);
         if self.done >= WORTH {
             self.done = 0;
-            self.due.notify_one();
+            // Full where one is asked for already.
+            self.due.try_send(()).ok();
         }
     }
 
     /// Waits for the one under way, and closes.
-    pub(super) async fn end(self) {
-        self.stop.notify_one();
-        if let Err(error) = self.running.await {
-            tracing::warn!(%error, "checkpoints of the queue's database ended early");
+    pub(super) fn end(self) {
+        drop(self.due);
+        if self.running.join().is_err() {
+            tracing::warn!("checkpoints of the queue's database ended early");
         }
     }
 }
 
-async fn run(mut connection: SqliteConnection, due: Arc<Notify>, stop: Arc<Notify>) {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.notified() => break,
-            () = due.notified() => {}
-        }
+fn run(connection: Connection, asked: &Receiver<()>) {
+    while asked.recv().is_ok() {
         // What keeps it from working keeps the writer's own from working, too, and that is told by its commits.
-        if let Err(error) = sqlx::query(sql::CHECKPOINT).execute(&mut connection).await {
+        if let Err(error) = connection.query_row(sql::CHECKPOINT, [], |_| Ok(())) {
             tracing::debug!(%error, "a checkpoint of the queue's database failed");
         }
     }
-    if let Err(error) = connection.close().await {
+    if let Err((_, error)) = connection.close() {
         tracing::debug!(%error, "the connection for checkpoints did not close cleanly");
     }
 }

@@ -2,11 +2,14 @@
 
 use postrider_core::retention::Remains;
 use postrider_core::{DeliveryId, HostId};
+use rusqlite::Connection;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use uuid::Uuid;
 
+use super::fault::Fault;
 use super::rows::legible;
+use super::statement::{self, execute};
 use super::{breakers_sql, chores_sql as sql, json};
 use crate::holding::PAUSED_UNTIL;
 use crate::pruning::{CHUNK_LOOKED, Candidate, Chunk};
@@ -24,29 +27,20 @@ pub(super) enum Chore {
     Pause { destination: String, reason: String },
 }
 
-pub(super) async fn run(
-    connection: &mut SqliteConnection,
-    chore: &Chore,
-    now: i64,
-) -> Result<Pruned, sqlx::Error> {
+pub(super) fn run(connection: &Connection, chore: &Chore, now: i64) -> Result<Pruned, Fault> {
     match chore {
-        Chore::Prune(chunk) => return prune(connection, chunk).await,
-        Chore::Beat(host) => beat(connection, host, now).await?,
-        Chore::Leave(host) => {
-            let leave = sqlx::query(sql::LEAVE).bind(host.to_string());
-            leave.execute(connection).await?;
-        }
+        Chore::Prune(chunk) => return prune(connection, chunk),
+        Chore::Beat(host) => beat(connection, host, now)?,
+        Chore::Leave(host) => drop(execute(connection, sql::LEAVE, [host.to_string()])?),
         Chore::Pause { destination, reason } => {
-            let pause = sqlx::query(sql::PAUSE).bind(destination).bind(PAUSED_UNTIL);
-            pause.bind(now).bind(reason).execute(&mut *connection).await?;
-            let forget = sqlx::query(breakers_sql::RESUME).bind(destination);
-            forget.execute(connection).await?;
+            execute(connection, sql::PAUSE, (destination, PAUSED_UNTIL, now, reason))?;
+            execute(connection, breakers_sql::RESUME, [destination])?;
         }
     }
     Ok(Pruned::default())
 }
 
-pub(super) fn hold(row: &SqliteRow) -> Result<Hold, sqlx::Error> {
+pub(super) fn hold(row: &SqliteRow) -> Result<Hold, Fault> {
     let paused: Option<i64> = row.try_get("paused")?;
     let reason: String = row.try_get("reason")?;
     Ok(Hold {
@@ -62,19 +56,19 @@ pub(super) async fn chunk(
     retention: &Retention,
     after: Option<i64>,
     now: i64,
-) -> Result<Chunk, sqlx::Error> {
+) -> Result<Chunk, Fault> {
     let rows = sqlx::query(sql::CANDIDATES)
         .bind(after.unwrap_or(0))
         .bind(i64::try_from(CHUNK_LOOKED).unwrap_or(i64::MAX))
         .bind(now)
         .fetch_all(readers)
         .await?;
-    let looked: Result<Vec<Candidate>, sqlx::Error> = rows.iter().map(candidate).collect();
+    let looked: Result<Vec<Candidate>, Fault> = rows.iter().map(candidate).collect();
     Ok(Chunk::of(retention, &looked?))
 }
 
-fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
-    let age = |column| -> Result<_, sqlx::Error> {
+fn candidate(row: &SqliteRow) -> Result<Candidate, Fault> {
+    let age = |column| -> Result<_, Fault> {
         Ok(row.try_get::<Option<i64>, _>(column)?.map(millis::duration))
     };
     let remains = Remains {
@@ -90,55 +84,42 @@ fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
     Ok(Candidate { row: row.try_get("seq")?, remains, attempts: count(row, "attempts")? })
 }
 
-fn count(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+fn count(row: &SqliteRow, column: &str) -> Result<u64, Fault> {
     Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0))
 }
 
 /// The chunk was looked up before this transaction: what lives again stays.
-async fn prune(connection: &mut SqliteConnection, chunk: &Chunk) -> Result<Pruned, sqlx::Error> {
+fn prune(connection: &Connection, chunk: &Chunk) -> Result<Pruned, Fault> {
     let all: Vec<i64> = [&chunk.go, &chunk.lose_deliveries, &chunk.lose_content]
         .into_iter()
         .flatten()
         .copied()
         .collect();
     let again: Vec<i64> =
-        sqlx::query_scalar(sql::LIVE_AGAIN).bind(json(&all)?).fetch_all(&mut *connection).await?;
+        statement::all(connection, sql::LIVE_AGAIN, [json(&all)?], |row| Ok(row.get(0)?))?;
     let still = |lists: &[&Vec<i64>]| {
         let rows = lists.iter().copied().flatten().filter(|row| !again.contains(row));
         json(&rows.collect::<Vec<_>>())
     };
-    let mut run = async |statement: &'static str, rows: &[&Vec<i64>]| -> Result<u64, sqlx::Error> {
-        let done = sqlx::query(statement).bind(still(rows)?).execute(&mut *connection).await?;
-        Ok(done.rows_affected())
+    let run = |statement: &'static str, rows: &[&Vec<i64>]| -> Result<u64, Fault> {
+        execute(connection, statement, [still(rows)?])
     };
     let ended = [&chunk.go, &chunk.lose_deliveries];
     Ok(Pruned {
-        attempts: run(sql::DROP_ATTEMPTS, &ended).await?,
-        deliveries: run(sql::DROP_DELIVERIES, &ended).await?,
-        notifications: run(sql::DROP_NOTIFICATIONS, &[&chunk.go]).await?,
-        contents: run(sql::DROP_CONTENT, &[&chunk.lose_deliveries, &chunk.lose_content]).await?,
+        attempts: run(sql::DROP_ATTEMPTS, &ended)?,
+        deliveries: run(sql::DROP_DELIVERIES, &ended)?,
+        notifications: run(sql::DROP_NOTIFICATIONS, &[&chunk.go])?,
+        contents: run(sql::DROP_CONTENT, &[&chunk.lose_deliveries, &chunk.lose_content])?,
         next: chunk.next,
     })
 }
 
-async fn beat(
-    connection: &mut SqliteConnection,
-    host: &HostBeat,
-    now: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(sql::BEAT)
-        .bind(host.id.to_string())
-        .bind(&host.name)
-        .bind(&host.version)
-        .bind(&host.listen)
-        .bind(json(&host.destinations)?)
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
-    let forget = sqlx::query(sql::FORGET).bind(now - millis::of(HOST_FORGOTTEN));
-    forget.execute(&mut *connection).await?;
-    let mark = sqlx::query(sql::MARK).bind(silent(now)).bind(now);
-    mark.execute(connection).await.map(drop)
+fn beat(connection: &Connection, host: &HostBeat, now: i64) -> Result<(), Fault> {
+    let (id, destinations) = (host.id.to_string(), json(&host.destinations)?);
+    let told = (id, &host.name, &host.version, &host.listen, destinations, now);
+    execute(connection, sql::BEAT, told)?;
+    execute(connection, sql::FORGET, [now - millis::of(HOST_FORGOTTEN)])?;
+    execute(connection, sql::MARK, (silent(now), now)).map(drop)
 }
 
 /// The moment of the last beat of a host that counts as gone.
@@ -146,10 +127,9 @@ pub(super) fn silent(now: i64) -> i64 {
     now - millis::of(HOST_SILENT)
 }
 
-pub(super) fn host(row: &SqliteRow, now: i64) -> Result<HostRecord, sqlx::Error> {
-    let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
-    let id: Uuid =
-        row.try_get::<&str, _>("id")?.parse().map_err(|e: uuid::Error| decode(e.into()))?;
+pub(super) fn host(row: &SqliteRow, now: i64) -> Result<HostRecord, Fault> {
+    let decode = |error: &dyn std::error::Error| Fault::Value(error.to_string());
+    let id: Uuid = row.try_get::<&str, _>("id")?.parse().map_err(|e: uuid::Error| decode(&e))?;
     let destinations: &str = row.try_get("destinations")?;
     let seen: i64 = row.try_get("seen")?;
     Ok(HostRecord {
@@ -158,7 +138,7 @@ pub(super) fn host(row: &SqliteRow, now: i64) -> Result<HostRecord, sqlx::Error>
             name: row.try_get("name")?,
             version: row.try_get("version")?,
             listen: row.try_get("listen")?,
-            destinations: serde_json::from_str(destinations).map_err(|e| decode(e.into()))?,
+            destinations: serde_json::from_str(destinations).map_err(|e| decode(&e))?,
         },
         started: millis::timestamp(row.try_get("started")?),
         seen: millis::timestamp(seen),
@@ -166,7 +146,7 @@ pub(super) fn host(row: &SqliteRow, now: i64) -> Result<HostRecord, sqlx::Error>
     })
 }
 
-pub(super) fn depth(row: &SqliteRow, share: u64) -> Result<Depth, sqlx::Error> {
+pub(super) fn depth(row: &SqliteRow, share: u64) -> Result<Depth, Fault> {
     let overdue: Option<i64> = row.try_get("overdue")?;
     Ok(Depth {
         destination: row.try_get("destination")?,
@@ -176,15 +156,12 @@ pub(super) fn depth(row: &SqliteRow, share: u64) -> Result<Depth, sqlx::Error> {
 }
 
 /// Numbers, of which the sizes are the file's. The log beside it is the caller's to add.
-pub(super) async fn stats(
-    connection: &mut SqliteConnection,
-    now: i64,
-) -> Result<Stats, sqlx::Error> {
+pub(super) async fn stats(connection: &mut SqliteConnection, now: i64) -> Result<Stats, Fault> {
     let bound = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
     let counted = sqlx::query(sql::STATS).bind(bound(COUNTED)).bind(bound(EXACT_SIZE)).bind(now);
     let row = counted.fetch_one(&mut *connection).await?;
-    let indexed = |column| Ok::<_, sqlx::Error>(Rows::counted(count(&row, column)?, COUNTED, None));
-    let estimated = |column, span| -> Result<_, sqlx::Error> {
+    let indexed = |column| Ok::<_, Fault>(Rows::counted(count(&row, column)?, COUNTED, None));
+    let estimated = |column, span| -> Result<_, Fault> {
         Ok(Rows::counted(count(&row, column)?, EXACT_SIZE, Some(count(&row, span)?)))
     };
     let attempts = Rows::counted(count(&row, "attempts")?, EXACT_SIZE, None);
@@ -208,7 +185,7 @@ pub(super) async fn stats(
 }
 
 /// What waits for a destination. How many are dead comes from elsewhere.
-pub(super) fn backlog(row: &SqliteRow) -> Result<Backlog, sqlx::Error> {
+pub(super) fn backlog(row: &SqliteRow) -> Result<Backlog, Fault> {
     let rows = |count| Rows::counted(count, BACKLOG_COUNTED, None);
     Ok(Backlog {
         destination: legible(row, "destination")?,
@@ -220,11 +197,11 @@ pub(super) fn backlog(row: &SqliteRow) -> Result<Backlog, sqlx::Error> {
     })
 }
 
-pub(super) fn dead_of(row: &SqliteRow) -> Result<(String, u64), sqlx::Error> {
+pub(super) fn dead_of(row: &SqliteRow) -> Result<(String, u64), Fault> {
     Ok((legible(row, "destination")?, count(row, "count")?))
 }
 
-pub(super) fn dead_group(row: &SqliteRow) -> Result<DeadGroup, sqlx::Error> {
+pub(super) fn dead_group(row: &SqliteRow) -> Result<DeadGroup, Fault> {
     Ok(DeadGroup {
         destination: legible(row, "destination")?,
         cause: legible(row, "cause")?,

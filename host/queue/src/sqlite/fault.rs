@@ -13,41 +13,100 @@ const TOO_BIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const MISMATCH: i32 = 20;
 
-/// SQLite's result code without its extension.
-pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+/// Why a statement did not do what it was to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// One of those who read.
+    #[error(transparent)]
+    Read(#[from] sqlx::Error),
+    /// The writer's.
+    #[error(transparent)]
+    Write(#[from] rusqlite::Error),
+    /// A row holds what it should not, or a parameter cannot be written.
+    #[error("{0}")]
+    Value(String),
+    /// A statement wrote other rows than it was to.
+    #[error("{0}")]
+    Miscounted(String),
 }
 
-/// Whether what was asked is at fault, rather than the disk or a neighbour: others may fare better without it.
-pub(super) fn is_own(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::Decode(_)
-        | sqlx::Error::Encode(_) => true,
-        _ => matches!(
-            primary_code(error),
-            Some(ERROR | CORRUPT | TOO_BIG | CONSTRAINT | MISMATCH | NOT_A_DATABASE)
-        ),
+impl Fault {
+    /// SQLite's result code without its extension.
+    pub(super) fn primary_code(&self) -> Option<i32> {
+        let code = match self {
+            Self::Read(error) => error.as_database_error()?.code()?.parse().ok()?,
+            Self::Write(error) => error.sqlite_error()?.extended_code,
+            Self::Value(_) | Self::Miscounted(_) => return None,
+        };
+        Some(code & 0xff)
+    }
+
+    /// Whether what was asked is at fault, rather than the disk or a neighbour: others may fare better without it.
+    pub(super) fn is_own(&self) -> bool {
+        use rusqlite::Error as Write;
+        use sqlx::Error as Read;
+        match self {
+            Self::Value(_)
+            | Self::Read(
+                Read::ColumnDecode { .. }
+                | Read::ColumnNotFound(_)
+                | Read::Decode(_)
+                | Read::Encode(_),
+            )
+            | Self::Write(
+                Write::FromSqlConversionFailure(..)
+                | Write::IntegralValueOutOfRange(..)
+                | Write::InvalidColumnName(_)
+                | Write::InvalidColumnType(..)
+                | Write::ToSqlConversionFailure(_)
+                | Write::Utf8Error(..),
+            ) => true,
+            Self::Read(_) | Self::Write(_) | Self::Miscounted(_) => matches!(
+                self.primary_code(),
+                Some(ERROR | CORRUPT | TOO_BIG | CONSTRAINT | MISMATCH | NOT_A_DATABASE)
+            ),
+        }
+    }
+
+    /// Whether a key or an id that is to be unique is there already.
+    pub(super) fn is_unique_violation(&self) -> bool {
+        use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+        let Self::Write(error) = self else { return false };
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        matches!(code, Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE))
+    }
+
+    /// The cause and the remedy, in one line.
+    pub(super) fn explain(&self) -> String {
+        match self.primary_code() {
+            Some(FULL) => format!("{self}: the disk of the database is full; make room there"),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The same in the queue's terms.
+    pub(super) fn describe(&self) -> QueueError {
+        match self {
+            Self::Read(sqlx::Error::PoolClosed) => closed(),
+            fault if fault.is_own() => QueueError::Corrupt(fault.to_string()),
+            fault => QueueError::Unavailable(fault.explain()),
+        }
     }
 }
 
-/// The same in the queue's terms.
-pub(super) fn describe(error: &sqlx::Error) -> QueueError {
-    match error {
-        sqlx::Error::PoolClosed => closed(),
-        error if is_own(error) => QueueError::Corrupt(error.to_string()),
-        error => QueueError::Unavailable(explain(error)),
+/// For a producer, whose connection is sqlx's.
+impl From<Fault> for sqlx::Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Read(error) => error,
+            other => Self::Decode(Box::new(other)),
+        }
     }
 }
 
-/// The cause and the remedy, in one line.
-pub(super) fn explain(error: &sqlx::Error) -> String {
-    match primary_code(error) {
-        Some(FULL) => format!("{error}: the disk of the database is full; make room there"),
-        _ => error.to_string(),
-    }
+/// The same of an error as it comes.
+pub(super) fn describe(error: impl Into<Fault>) -> QueueError {
+    error.into().describe()
 }
 
 pub(super) fn closed() -> QueueError {

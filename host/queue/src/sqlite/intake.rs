@@ -5,12 +5,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use postrider_core::{HostId, Notification, NotificationId, TraceContext};
+use rusqlite::Connection;
 use serde::Serialize;
-use sqlx::Row;
-use sqlx::error::DatabaseError;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteQueryResult};
+use sqlx::sqlite::SqliteConnection;
 
+use super::fault::Fault;
 use super::order::Keys;
+use super::rows::{Columns, Record};
+use super::statement::{Bound, Done, execute, records, value};
 use super::{json, rows, sql};
 use crate::digest::digest;
 use crate::taking::{Order, wave};
@@ -48,8 +50,6 @@ struct RoutedTarget<'a> {
     within: Option<i64>,
 }
 
-type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
-
 /// What is stored under a key or an id.
 #[derive(Clone, Copy)]
 struct Known {
@@ -68,20 +68,20 @@ struct Register {
 
 /// Stores and fans out; `holds`: whether nothing is sent to some destination. Within the batch, too, an id and an
 /// idempotency key count once: those that come again wait for a second wave, which finds the first one's.
-pub(super) async fn enqueue(
-    connection: &mut SqliteConnection,
+pub(super) fn enqueue(
+    connection: &Connection,
     orders: &[Order<'_>],
     holds: bool,
     now: i64,
-) -> Result<Vec<Taken>, sqlx::Error> {
+) -> Result<Vec<Taken>, Fault> {
     let mut answers: Vec<Option<Taken>> = orders.iter().map(|_| None).collect();
     while answers.iter().any(Option::is_none) {
         let wave = wave(orders, &answers);
         let all: Vec<Order<'_>> = wave.iter().map(|(_, order)| *order).collect();
-        let (rows, known) = store(connection, &all, now).await?;
+        let (rows, known) = store(connection, &all, now)?;
         let is_new = |order: &Order<'_>| rows.contains_key(&order.item.notification.id);
         let new: Vec<Order<'_>> = all.into_iter().filter(is_new).collect();
-        let mut leases = deliver(connection, &new, &rows, holds, now).await?;
+        let mut leases = deliver(connection, &new, &rows, holds, now)?;
         for (place, order) in wave {
             let answer = match is_new(&order) {
                 true => Taken {
@@ -89,7 +89,7 @@ pub(super) async fn enqueue(
                     leases: leases.remove(&order.item.notification.id).unwrap_or_default(),
                 },
                 // It met an id or a key, and nobody else writes.
-                false => Taken::none(known.find(order.item).ok_or(sqlx::Error::RowNotFound)?),
+                false => Taken::none(known.find(order.item).ok_or_else(vanished)?),
             };
             if let Some(slot) = answers.get_mut(place) {
                 *slot = Some(answer);
@@ -97,6 +97,11 @@ pub(super) async fn enqueue(
         }
     }
     Ok(answers.into_iter().flatten().collect())
+}
+
+/// What met an id or a key that nobody has.
+fn vanished() -> Fault {
+    Fault::Miscounted("a notification that is stored already was not found".to_owned())
 }
 
 fn stored_answer(item: &Enqueue) -> Enqueued {
@@ -119,50 +124,47 @@ pub(crate) async fn known_under(
 }
 
 /// Stores what is new; answers the rows of that, and what was there before, by id or by key.
-async fn store(
-    connection: &mut SqliteConnection,
+fn store(
+    connection: &Connection,
     wave: &[Order<'_>],
     now: i64,
-) -> Result<(HashMap<NotificationId, i64>, Register), sqlx::Error> {
+) -> Result<(HashMap<NotificationId, i64>, Register), Fault> {
     let mut rows = HashMap::with_capacity(wave.len());
     let mut register = Register::default();
     for part in wave.chunks(sql::STORE.most()) {
-        match insert(connection, part, now).await {
+        match insert(connection, part, now) {
             Ok(new) => rows.extend(new),
-            Err(error) if is_there(&error) => {
-                register.add(connection, part).await?;
+            Err(fault) if fault.is_unique_violation() => {
+                register.add(connection, part)?;
                 let new = part.iter().copied().filter(|order| !register.knows(order.item));
-                rows.extend(insert(connection, &new.collect::<Vec<_>>(), now).await?);
+                rows.extend(insert(connection, &new.collect::<Vec<_>>(), now)?);
             }
-            Err(error) => return Err(error),
+            Err(fault) => return Err(fault),
         }
     }
     Ok((rows, register))
 }
 
-fn is_there(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
-}
-
 /// Answers the rows of no more than [`sql::STORE`] takes, all of them new.
-async fn insert(
-    connection: &mut SqliteConnection,
+fn insert(
+    connection: &Connection,
     part: &[Order<'_>],
     now: i64,
-) -> Result<Vec<(NotificationId, i64)>, sqlx::Error> {
+) -> Result<Vec<(NotificationId, i64)>, Fault> {
     if part.is_empty() {
         return Ok(Vec::new());
     }
-    let mut store = sqlx::query(sql::STORE.holding(part.len())).bind(now);
+    let mut store = sql::STORE.bind(connection, part.len())?;
+    store.bind(now)?;
     for order in part {
-        store = bind(store, order.item, now)?;
+        bind(&mut store, order.item, now)?;
     }
-    let numbers = numbers(&store.execute(connection).await?)?;
+    let numbers = numbers(&store.execute()?)?;
     Ok(part.iter().map(|order| order.item.notification.id).zip(numbers).collect())
 }
 
 /// A notification's parameters of [`sql::STORE`].
-fn bind<'q>(store: Statement<'q>, item: &Enqueue, now: i64) -> Result<Statement<'q>, sqlx::Error> {
+fn bind(store: &mut Bound<'_>, item: &Enqueue, now: i64) -> Result<(), Fault> {
     let notification = &item.notification;
     let key = item.idempotency_key.as_deref();
     let (text, bytes) = match text(&notification.content) {
@@ -170,43 +172,42 @@ fn bind<'q>(store: Statement<'q>, item: &Enqueue, now: i64) -> Result<Statement<
         None => (None, Some(&notification.content[..])),
     };
     let trace = notification.trace.as_ref();
-    let store = store
-        .bind(notification.id.to_string())
-        .bind(notification.kind.as_str())
-        .bind(notification.source.as_str())
-        .bind(notification.subject.as_deref())
-        .bind(json(&notification.labels)?)
-        .bind(notification.content_type.as_str())
-        .bind(text)
-        .bind(bytes)
-        .bind(key)
-        .bind(key.map(|_| digest(notification).to_vec()))
-        .bind(notification.time.as_millisecond())
-        .bind(deliveries_of(item))
-        .bind(item.schedule.expires_after.map(|after| now + millis::of(after)))
-        .bind(trace.map(TraceContext::parent))
-        .bind(trace.and_then(TraceContext::state));
-    Ok(store)
+    store
+        .bind(notification.id.to_string())?
+        .bind(notification.kind.as_str())?
+        .bind(notification.source.as_str())?
+        .bind(notification.subject.as_deref())?
+        .bind(json(&notification.labels)?)?
+        .bind(notification.content_type.as_str())?
+        .bind(text)?
+        .bind(bytes)?
+        .bind(key)?
+        .bind(key.map(|_| digest(notification)))?
+        .bind(notification.time.as_millisecond())?
+        .bind(deliveries_of(item))?
+        .bind(item.schedule.expires_after.map(|after| now + millis::of(after)))?
+        .bind(trace.map(TraceContext::parent))?
+        .bind(trace.and_then(TraceContext::state))?;
+    Ok(())
 }
 
 /// The numbers of what one statement inserted, from the first to the last. In a transaction nobody else takes one, and
 /// SQLite gives each new row the number after the highest (<https://sqlite.org/autoinc.html>).
-fn numbers(done: &SqliteQueryResult) -> Result<RangeInclusive<i64>, sqlx::Error> {
-    let many =
-        i64::try_from(done.rows_affected()).map_err(|error| sqlx::Error::Decode(error.into()))?;
+fn numbers(done: &Done) -> Result<RangeInclusive<i64>, Fault> {
+    let many = i64::try_from(done.rows).map_err(|error| Fault::Value(error.to_string()))?;
     // Where nothing was inserted the number is of an older statement.
-    let last = if many == 0 { 0 } else { done.last_insert_rowid() };
+    let last = if many == 0 { 0 } else { done.last };
     Ok(last - many + 1..=last)
 }
 
 /// Answers the leases on those that were to be taken, and could be; `holds`: whether nothing is sent to some destination.
-async fn deliver(
-    connection: &mut SqliteConnection,
+fn deliver(
+    connection: &Connection,
     new: &[Order<'_>],
     rows: &HashMap<NotificationId, i64>,
     holds: bool,
     now: i64,
-) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
+) -> Result<HashMap<NotificationId, Vec<Lease>>, Fault> {
     let routed = new.iter().filter_map(|order| {
         let targets = target::once(&order.item.destinations);
         let row = *rows.get(&order.item.notification.id)?;
@@ -218,14 +219,13 @@ async fn deliver(
         return Ok(HashMap::new());
     }
     if plain {
-        return deliver_at_once(connection, &routed, holds && is_any_taken(&routed), now).await;
+        return deliver_at_once(connection, &routed, holds && is_any_taken(&routed), now);
     }
     // Where one among many has a schedule, the claims take them all.
     let scheduled = routed.iter().map(|(row, order, to)| scheduled(*row, order.item, to, now));
     let scheduled = json(&scheduled.collect::<Vec<_>>())?;
-    let deliver = sqlx::query(sql::DELIVER_SCHEDULED).bind(scheduled).bind(now);
-    deliver.execute(&mut *connection).await?;
-    keys_of(routed.iter().flat_map(|(.., targets)| targets)).promote(connection, now).await?;
+    execute(connection, sql::DELIVER_SCHEDULED, (scheduled, now))?;
+    keys_of(routed.iter().flat_map(|(.., targets)| targets)).promote(connection, now)?;
     Ok(HashMap::new())
 }
 
@@ -234,13 +234,13 @@ fn is_any_taken(routed: &[(i64, Order<'_>, Vec<&Target>)]) -> bool {
 }
 
 /// What is due at once: leased as it is written where it is to be taken, and nothing is held.
-async fn deliver_at_once(
-    connection: &mut SqliteConnection,
+fn deliver_at_once(
+    connection: &Connection,
     routed: &[(i64, Order<'_>, Vec<&Target>)],
     holds: bool,
     now: i64,
-) -> Result<HashMap<NotificationId, Vec<Lease>>, sqlx::Error> {
-    let held = if holds { held(connection, now).await? } else { HashSet::new() };
+) -> Result<HashMap<NotificationId, Vec<Lease>>, Fault> {
+    let held = if holds { held(connection, now)? } else { HashSet::new() };
     let mut shares: Vec<Share<'_>> = Vec::new();
     for (row, order, targets) in routed {
         for target in targets {
@@ -259,7 +259,7 @@ async fn deliver_at_once(
     }
     let mut leases: HashMap<NotificationId, Vec<Lease>> = HashMap::new();
     for share in shares {
-        for lease in share.deliver(connection, now).await? {
+        for lease in share.deliver(connection, now)? {
             leases.entry(lease.notification.id).or_default().push(lease);
         }
     }
@@ -274,27 +274,22 @@ struct Share<'a> {
 
 impl Share<'_> {
     /// Answers their leases.
-    async fn deliver(
-        &self,
-        connection: &mut SqliteConnection,
-        now: i64,
-    ) -> Result<Vec<Lease>, sqlx::Error> {
+    fn deliver(&self, connection: &Connection, now: i64) -> Result<Vec<Lease>, Fault> {
         let sizes = if self.by.is_some() { sql::DELIVER_TAKEN } else { sql::DELIVER };
         let mut leases = Vec::new();
         for part in self.deliveries.chunks(sizes.most()) {
-            let deliver = sqlx::query(sizes.holding(part.len()));
-            let deliver = match self.by {
-                None => deliver.bind(now).bind(now).bind(now),
-                Some((host, lease)) => deliver
-                    .bind(now + millis::of(lease))
-                    .bind(now)
-                    .bind(now)
-                    .bind(host.to_string())
-                    .bind(now),
+            let mut deliver = sizes.bind(connection, part.len())?;
+            match self.by {
+                None => deliver.bind(now)?.bind(now)?.bind(now)?,
+                Some((host, lease)) => {
+                    deliver.bind(now + millis::of(lease))?.bind(now)?.bind(now)?;
+                    deliver.bind(host.to_string())?.bind(now)?
+                }
             };
-            let bound =
-                part.iter().fold(deliver, |deliver, (row, _, to)| deliver.bind(row).bind(*to));
-            let numbers = numbers(&bound.execute(&mut *connection).await?)?;
+            for (row, _, to) in part {
+                deliver.bind(row)?.bind(to)?;
+            }
+            let numbers = numbers(&deliver.execute()?)?;
             if self.by.is_some() {
                 let taken = numbers.zip(part).map(|(id, (_, order, to))| order.lease(to, id));
                 leases.extend(taken);
@@ -305,9 +300,9 @@ impl Share<'_> {
 }
 
 /// Destinations that nothing is sent to.
-async fn held(connection: &mut SqliteConnection, now: i64) -> Result<HashSet<String>, sqlx::Error> {
-    let held: String = sqlx::query_scalar(sql::HELD).bind(now).fetch_one(connection).await?;
-    serde_json::from_str(&held).map_err(|error| sqlx::Error::Decode(error.into()))
+fn held(connection: &Connection, now: i64) -> Result<HashSet<String>, Fault> {
+    let held: String = value(connection, sql::HELD, [now])?;
+    serde_json::from_str(&held).map_err(|error| Fault::Value(error.to_string()))
 }
 
 fn scheduled<'a>(row: i64, item: &Enqueue, targets: &[&'a Target], now: i64) -> Scheduled<'a> {
@@ -333,19 +328,15 @@ fn keys_of<'a>(targets: impl Iterator<Item = &'a &'a Target>) -> Keys {
 
 impl Register {
     /// Adds what is stored under their ids and keys.
-    async fn add(
-        &mut self,
-        connection: &mut SqliteConnection,
-        orders: &[Order<'_>],
-    ) -> Result<(), sqlx::Error> {
+    fn add(&mut self, connection: &Connection, orders: &[Order<'_>]) -> Result<(), Fault> {
         let items = orders.iter().map(|order| order.item);
         let ids: Vec<String> = items.clone().map(|item| item.notification.id.to_string()).collect();
         let keys: Vec<&str> = items.filter_map(|item| item.idempotency_key.as_deref()).collect();
-        let known = sqlx::query(sql::KNOWN).bind(json(&ids)?).bind(json(&keys)?);
-        for row in known.fetch_all(connection).await? {
-            let known = Known::read(&row)?;
+        let asked = (json(&ids)?, json(&keys)?);
+        let read = |row: &Record<'_>| Ok((Known::read(row)?, rows::idempotency_key(row)?));
+        for (known, key) in records(connection, sql::KNOWN, asked, read)? {
             self.ids.insert(known.id, known);
-            if let Some(key) = rows::idempotency_key(&row)? {
+            if let Some(key) = key {
                 self.keys.insert(key, known);
             }
         }
@@ -367,11 +358,10 @@ impl Register {
 }
 
 impl Known {
-    fn read(row: &sqlx::sqlite::SqliteRow) -> Result<Self, sqlx::Error> {
+    fn read(row: &impl Columns) -> Result<Self, Fault> {
         let record = rows::notification_record(row)?;
         let mut notification = record.notification;
-        let kept: Option<Vec<u8>> = row.try_get("digest")?;
-        let digest = match kept.and_then(|kept| kept.try_into().ok()) {
+        let digest = match row.bytes("digest")?.and_then(|kept| kept.try_into().ok()) {
             Some(kept) => Some(kept),
             None if record.pruned => None,
             None => {
@@ -396,21 +386,16 @@ fn text(content: &[u8]) -> Option<&str> {
 }
 
 /// Fans producers' rows out, or sets them aside. Answers the number of deliveries made.
-pub(super) async fn fan_out(
-    connection: &mut SqliteConnection,
-    routes: &[Route],
-    now: i64,
-) -> Result<u64, sqlx::Error> {
+pub(super) fn fan_out(connection: &Connection, routes: &[Route], now: i64) -> Result<u64, Fault> {
     let mut rows = BTreeSet::new();
     // The first word on a row counts, as it would in two calls.
     let first: Vec<&Route> = routes.iter().filter(|route| rows.insert(route.row)).collect();
     let routed = json(&first.iter().map(|route| routed(route)).collect::<Vec<_>>())?;
-    let fan_out = sqlx::query(sql::FAN_OUT).bind(&routed).bind(now);
-    let made = fan_out.execute(&mut *connection).await?.rows_affected();
-    sqlx::query(sql::FANNED_OUT).bind(&routed).bind(now).execute(&mut *connection).await?;
+    let made = execute(connection, sql::FAN_OUT, (&routed, now))?;
+    execute(connection, sql::FANNED_OUT, (&routed, now))?;
     let targets: Vec<&Target> =
         first.iter().flat_map(|route| &route.destinations).flatten().collect();
-    keys_of(targets.iter()).promote(connection, now).await?;
+    keys_of(targets.iter()).promote(connection, now)?;
     Ok(made)
 }
 

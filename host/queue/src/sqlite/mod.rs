@@ -1,20 +1,23 @@
 //! The embedded store: one file, one writer.
 //!
 //! - [`open`](SqliteQueue::open): lock, schema, recovery; errors that an operator can act on.
-//! - `writer`: the one task that writes, and merges what waits into one transaction.
+//! - `writer`: the one thread that writes, and merges what waits into one transaction.
 //! - `intake`, `leases`, `upkeep`: what it does for each request, in the order of a delivery's life.
 //! - `order`: one at a time for each key.
 //! - `breakers`: destinations that are left alone.
 //! - `chores`: retention, hosts and numbers; `access`: tokens and the audit.
 //! - `versions`: how plugins' versions do, and which are quarantined.
-//! - `sized`: statements for so many rows.
+//! - `statement`: how the writer's statements are run, and those for so many rows.
 //! - `sql`, `access_sql`, `breakers_sql`, `chores_sql`, `versions_sql`: every statement.
 //! - `checkpoint`: from the log into the file.
 //! - `beside`: what another process does to the file while a daemon runs on it.
-//! - `rows`, `packed`: from rows to types.
+//! - `rows`: from rows to types.
 //!
 //! WAL with `synchronous = FULL`: what was answered survives the power. Producers may insert notifications at any
 //! time from their own processes; they only ever wait for one short transaction.
+//!
+//! The writer and the checkpoints have connections of rusqlite on threads of their own, where a statement is a call;
+//! those who read have a pool of sqlx. Both link one SQLite.
 //!
 //! *Invariant:* one daemon a database, kept by a lock on `<database>.lock`, and in it one connection that writes.
 
@@ -31,12 +34,11 @@ mod intake;
 mod leases;
 mod open;
 mod order;
-mod packed;
 mod rows;
 mod schema;
 mod settle;
-mod sized;
 mod sql;
+mod statement;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
@@ -60,6 +62,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::beside::BackupError;
 use self::breakers::Guard;
 use self::chores::Chore;
+use self::fault::Fault;
 pub(crate) use self::intake::known_under;
 use self::leases::Extend;
 use self::open::Opened;
@@ -86,13 +89,13 @@ pub struct SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// Opens the database at `path`, or creates it. Within a tokio runtime, which then runs the writer.
+    /// Opens the database at `path`, or creates it. Within a tokio runtime; the writer gets a thread of its own.
     pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, OpenError> {
         let Opened { lock, writer, checkpoints, readers } = open::open(path, &options).await?;
         let (sender, requests) = mpsc::channel(writer::WAITING);
         let clock = options.clock.clone();
         let writer = Writer { requests, connection: writer, clock, checkpoints, lock };
-        tokio::spawn(writer.run());
+        writer.start().map_err(|error| open::no_thread(path, &error))?;
         Ok(Self { requests: sender, readers, clock: options.clock, path: path.to_owned() })
     }
 
@@ -150,10 +153,10 @@ impl Queue for SqliteQueue {
 
     async fn redeliver(&self, ids: &[DeliveryId]) -> Result<u64, QueueError> {
         let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let numbers = json(&numbers).map_err(|error| fault::describe(&error))?;
+        let numbers = json(&numbers).map_err(fault::describe)?;
         let gone = sqlx::query_scalar(chores_sql::CONTENT_GONE).bind(numbers);
         let gone: Result<Vec<i64>, _> = gone.fetch_all(&self.readers).await;
-        match gone.map_err(|error| fault::describe(&error))? {
+        match gone.map_err(fault::describe)? {
             gone if gone.is_empty() => self.write(Request::Redeliver, ids.to_vec()).await,
             gone => Err(content_gone(&gone)),
         }
@@ -201,11 +204,11 @@ impl Queue for SqliteQueue {
     }
 
     async fn look(&self, destinations: &[String]) -> Result<Look, QueueError> {
-        let names = json(&destinations).map_err(|error| fault::describe(&error))?;
+        let names = json(&destinations).map_err(fault::describe)?;
         let now = self.clock.now();
         let look = sqlx::query_as(sql::LOOK).bind(names).bind(now).fetch_one(&self.readers).await;
         let (arrived, due, trial): (bool, Option<i64>, Option<i64>) =
-            look.map_err(|error| fault::describe(&error))?;
+            look.map_err(fault::describe)?;
         let after = |at: i64| millis::duration(at.saturating_sub(now));
         Ok(Look { arrived, due: due.map(after), trial: trial.map(after) })
     }
@@ -213,18 +216,18 @@ impl Queue for SqliteQueue {
     async fn size_within(&self, limit: u64) -> Result<u64, QueueError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let size = sqlx::query_scalar(sql::SIZE).bind(limit).fetch_one(&self.readers).await;
-        size.map(i64::cast_unsigned).map_err(|error| fault::describe(&error))
+        size.map(i64::cast_unsigned).map_err(fault::describe)
     }
 
     async fn stats(&self) -> Result<Stats, QueueError> {
         let reader = self.readers.acquire().await;
-        let mut reader = reader.map_err(|error| fault::describe(&error))?;
+        let mut reader = reader.map_err(fault::describe)?;
         let stats = chores::stats(&mut reader, self.clock.now()).await;
-        stats.map(|stats| beside::with_log(stats, &self.path)).map_err(|e| fault::describe(&e))
+        stats.map(|stats| beside::with_log(stats, &self.path)).map_err(fault::describe)
     }
 
     async fn depths(&self, destinations: &[String]) -> Result<Vec<Depth>, QueueError> {
-        let names = json(destinations).map_err(|error| fault::describe(&error))?;
+        let names = json(destinations).map_err(fault::describe)?;
         let share = depth::share(destinations.len());
         let depths = sqlx::query(chores_sql::DEPTHS).bind(names).bind(self.clock.now());
         let depths = depths.bind(i64::try_from(share).unwrap_or(i64::MAX));
@@ -270,7 +273,7 @@ impl Queue for SqliteQueue {
             .bind(filter.page.after.unwrap_or(i64::MAX))
             .bind(i64::from(filter.page.limit));
         let moment = |at: Option<Timestamp>| at.map(|at| at.as_millisecond());
-        let labels = json(&filter.labels).map_err(|error| fault::describe(&error))?;
+        let labels = json(&filter.labels).map_err(fault::describe)?;
         let query = match whole {
             true => query,
             false => query
@@ -320,7 +323,7 @@ impl Queue for SqliteQueue {
 
     async fn prune(&self, retention: &Retention, after: Option<i64>) -> Result<Pruned, QueueError> {
         let chunk = chores::chunk(&self.readers, retention, after, self.clock.now()).await;
-        let chunk = chunk.map_err(|error| fault::describe(&error))?;
+        let chunk = chunk.map_err(fault::describe)?;
         match chunk.is_empty() {
             true => Ok(Pruned { next: chunk.next, ..Pruned::default() }),
             false => self.write(Request::Chore, Chore::Prune(chunk)).await,
@@ -405,13 +408,13 @@ fn list_of(filter: &DeliveryFilter) -> &'static str {
 
 fn read<T>(
     rows: Result<Vec<SqliteRow>, sqlx::Error>,
-    parse: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    parse: impl Fn(&SqliteRow) -> Result<T, Fault>,
 ) -> Result<Vec<T>, QueueError> {
-    let parsed = rows.and_then(|rows| rows.iter().map(parse).collect());
-    parsed.map_err(|error| fault::describe(&error))
+    let rows = rows.map_err(fault::describe)?;
+    rows.iter().map(parse).collect::<Result<_, _>>().map_err(fault::describe)
 }
 
 /// A batch as one parameter.
-fn json<T: Serialize + ?Sized>(batch: &T) -> Result<String, sqlx::Error> {
-    serde_json::to_string(batch).map_err(|error| sqlx::Error::Encode(error.into()))
+fn json<T: Serialize + ?Sized>(batch: &T) -> Result<String, Fault> {
+    serde_json::to_string(batch).map_err(|error| Fault::Value(error.to_string()))
 }

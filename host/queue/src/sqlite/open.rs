@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection, Executor};
 
 use super::checkpoint::{Checkpoints, LONGEST_LOG};
+use super::fault::{self, Fault};
 use super::{breakers_sql, chores_sql, schema, sql};
 use crate::MAX_BATCH;
 
@@ -23,6 +24,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 /// How long a reader waits for one of them.
 const READER_WAIT: Duration = Duration::from_secs(5);
+/// Compiled statements that a connection of a thread keeps: all that the writer has.
+const STATEMENTS: usize = 128;
 /// How often a lock that is held is tried again, and the wait between.
 const LOCK_TRIES: u32 = 10;
 const LOCK_WAIT: Duration = Duration::from_millis(25);
@@ -105,7 +108,7 @@ fn holder(pid: Option<u32>) -> String {
 /// What an open database consists of.
 pub(super) struct Opened {
     pub(super) lock: File,
-    pub(super) writer: SqliteConnection,
+    pub(super) writer: rusqlite::Connection,
     pub(super) checkpoints: Checkpoints,
     pub(super) readers: SqlitePool,
 }
@@ -114,21 +117,18 @@ pub(super) struct Opened {
 pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
     let lock = patient_lock(path).await?;
     create(path)?;
-    let failed = |error: sqlx::Error| describe(path, &error);
-    let mut writer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
-    sqlx::query(sql::PROBE).execute(&mut writer).await.map_err(failed)?;
+    let failed = |error: sqlx::Error| describe(path, error);
+    let mut first = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
+    sqlx::query(sql::PROBE).execute(&mut first).await.map_err(failed)?;
     let encoding: String =
-        sqlx::query_scalar(sql::ENCODING).fetch_one(&mut writer).await.map_err(failed)?;
+        sqlx::query_scalar(sql::ENCODING).fetch_one(&mut first).await.map_err(failed)?;
     if encoding != "UTF-8" {
         let reason = format!("its text is {encoding}; make the file anew, with UTF-8");
         return Err(OpenError::Database { path: path.to_owned(), reason });
     }
-    schema::migrate(&mut writer, path, options.clock.now(), schema::MIGRATIONS).await?;
+    schema::migrate(&mut first, path, options.clock.now(), schema::MIGRATIONS).await?;
     if options.recover {
-        recover(&mut writer, options.clock.now()).await.map_err(failed)?;
-    }
-    if !CHECKED {
-        sqlx::query(sql::UNCHECKED).execute(&mut writer).await.map_err(failed)?;
+        recover(&mut first, options.clock.now()).await.map_err(failed)?;
     }
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -137,8 +137,16 @@ pub(super) async fn open(path: &Path, options: &SqliteOptions) -> Result<Opened,
         .connect_with(connection(path).pragma("query_only", "on"))
         .await
         .map_err(failed)?;
-    let checkpointer = SqliteConnection::connect_with(&connection(path)).await.map_err(failed)?;
-    Ok(Opened { lock, writer, checkpoints: Checkpoints::start(checkpointer), readers })
+    // One that closes while there is no other takes the log away.
+    first.close().await.map_err(failed)?;
+    let failed = |error: rusqlite::Error| describe(path, error);
+    let writer = own(path).map_err(failed)?;
+    if !CHECKED {
+        writer.execute_batch(sql::UNCHECKED).map_err(failed)?;
+    }
+    let checkpoints = Checkpoints::start(own(path).map_err(failed)?);
+    let checkpoints = checkpoints.map_err(|error| no_thread(path, &error))?;
+    Ok(Opened { lock, writer, checkpoints, readers })
 }
 
 /// Takes the lock, and gives a holder that is just ending a moment: so long as a process that was forked from it has
@@ -198,20 +206,39 @@ fn private() -> OpenOptions {
     options
 }
 
+/// How each connection is set up, next to WAL and foreign keys.
+const SETTINGS: [(&str, &str); 4] = [
+    ("cache_size", "-4096"),
+    ("temp_store", "memory"),
+    ("wal_autocheckpoint", LONGEST_LOG),
+    ("journal_size_limit", "67108864"),
+];
+
+/// One for those who read, or for what is done at opening.
 fn connection(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        // Anything less loses acknowledged notifications when the power fails.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         // Rows of a batch must not wait for each other's pick-up.
         .row_buffer_size(MAX_BATCH)
-        .pragma("cache_size", "-4096")
-        .pragma("temp_store", "memory")
-        .pragma("wal_autocheckpoint", LONGEST_LOG)
-        .pragma("journal_size_limit", "67108864")
-        .disable_statement_logging()
+        .disable_statement_logging();
+    SETTINGS.iter().fold(options, |options, (name, value)| options.pragma(*name, *value))
+}
+
+/// One for a thread of its own: there a statement is a call, and not a trip to another thread and back.
+fn own(path: &Path) -> rusqlite::Result<rusqlite::Connection> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    // Anything less loses acknowledged notifications when the power fails.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", "on")?;
+    for (name, value) in SETTINGS {
+        connection.pragma_update(None, name, value)?;
+    }
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
 }
 
 /// Frees what the last daemon held.
@@ -243,14 +270,19 @@ async fn recover(writer: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Er
 }
 
 /// What SQLite said, in an operator's terms.
-pub(super) fn describe(path: &Path, error: &sqlx::Error) -> OpenError {
-    let path = path.to_owned();
-    match super::fault::primary_code(error) {
-        Some(super::fault::NOT_A_DATABASE) => OpenError::NotADatabase { path },
-        Some(super::fault::READ_ONLY | super::fault::CANNOT_OPEN) => OpenError::NotWritable {
+pub(super) fn describe(path: &Path, error: impl Into<Fault>) -> OpenError {
+    let (path, fault) = (path.to_owned(), error.into());
+    match fault.primary_code() {
+        Some(fault::NOT_A_DATABASE) => OpenError::NotADatabase { path },
+        Some(fault::READ_ONLY | fault::CANNOT_OPEN) => OpenError::NotWritable {
             path,
-            source: io::Error::new(io::ErrorKind::PermissionDenied, error.to_string()),
+            source: io::Error::new(io::ErrorKind::PermissionDenied, fault.to_string()),
         },
-        Some(_) | None => OpenError::Database { path, reason: super::fault::explain(error) },
+        Some(_) | None => OpenError::Database { path, reason: fault.explain() },
     }
+}
+
+pub(super) fn no_thread(path: &Path, error: &io::Error) -> OpenError {
+    let reason = format!("cannot start a thread for it: {error}; raise the limit of threads");
+    OpenError::Database { path: path.to_owned(), reason }
 }

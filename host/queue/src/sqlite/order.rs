@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::Connection;
 use serde::Serialize;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
+use super::fault::Fault;
+use super::statement::{all, execute};
 use super::{json, sql};
 
 /// Keys to promote in, and who ended in each.
@@ -27,42 +28,41 @@ impl Keys {
     }
 
     /// Adds the keys of these deliveries, which the caller ends in this transaction.
-    pub(super) async fn add_ending(
-        &mut self,
-        connection: &mut SqliteConnection,
-        ids: &str,
-    ) -> Result<(), sqlx::Error> {
-        for row in sqlx::query(sql::KEYED).bind(ids).fetch_all(connection).await? {
-            let pair = (row.try_get("destination")?, row.try_get("order_key")?);
-            self.0.entry(pair).or_default().push(row.try_get("id")?);
+    pub(super) fn add_ending(&mut self, connection: &Connection, ids: &str) -> Result<(), Fault> {
+        for Keyed { id, pair } in keyed(connection, ids)? {
+            self.0.entry(pair).or_default().push(id);
         }
         Ok(())
     }
 
     /// Adds the keys of these deliveries that are alive.
-    pub(super) async fn add_revived(
-        &mut self,
-        connection: &mut SqliteConnection,
-        ids: &str,
-    ) -> Result<(), sqlx::Error> {
-        for row in sqlx::query(sql::KEYED).bind(ids).fetch_all(connection).await? {
-            self.add(row.try_get("destination")?, row.try_get("order_key")?);
+    pub(super) fn add_revived(&mut self, connection: &Connection, ids: &str) -> Result<(), Fault> {
+        for Keyed { pair, .. } in keyed(connection, ids)? {
+            self.0.entry(pair).or_default();
         }
         Ok(())
     }
 
     /// Makes the first that waits the head of each key that has none. At the end of the transaction.
-    pub(super) async fn promote(
-        &self,
-        connection: &mut SqliteConnection,
-        now: i64,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) fn promote(&self, connection: &Connection, now: i64) -> Result<(), Fault> {
         if self.0.is_empty() {
             return Ok(());
         }
         let keys = self.0.iter();
         let keys = keys.map(|((destination, key), ended)| Key { destination, key, ended });
         let keys = json(&keys.collect::<Vec<_>>())?;
-        sqlx::query(sql::PROMOTE).bind(keys).bind(now).execute(connection).await.map(drop)
+        execute(connection, sql::PROMOTE, (keys, now)).map(drop)
     }
+}
+
+/// A delivery that has a key.
+struct Keyed {
+    id: i64,
+    pair: (String, String),
+}
+
+fn keyed(connection: &Connection, ids: &str) -> Result<Vec<Keyed>, Fault> {
+    all(connection, sql::KEYED, [ids], |row| {
+        Ok(Keyed { id: row.get("id")?, pair: (row.get("destination")?, row.get("order_key")?) })
+    })
 }

@@ -9,28 +9,80 @@ use postrider_core::{
     Attempt, DeliveryId, DeliveryState, Draft, HostId, LeaseKey, Notification, NotificationId,
     TraceContext,
 };
+use rusqlite::types::ValueRef;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use super::fault::Fault;
 use crate::{Arrived, DeliveryRecord, KeptDestination, Lease, NotificationRecord, millis};
 
-type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
+type Result<T, E = Fault> = std::result::Result<T, E>;
+
+/// A row that one of those who read has, or the writer.
+pub(super) trait Columns {
+    /// Bytes, or text as they are.
+    fn bytes(&self, column: &str) -> Result<Option<&[u8]>>;
+    fn integer(&self, column: &str) -> Result<Option<i64>>;
+
+    /// One that the schema always has.
+    fn whole(&self, column: &str) -> Result<i64> {
+        let missing = || Fault::Value(format!("{column}: is not there"));
+        self.integer(column)?.ok_or_else(missing)
+    }
+}
+
+impl Columns for SqliteRow {
+    fn bytes(&self, column: &str) -> Result<Option<&[u8]>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn integer(&self, column: &str) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
+}
+
+/// One of the writer's, with the names of its columns: SQLite looks at them one by one for each that is asked for, and
+/// locks itself for each look.
+pub(super) struct Record<'r> {
+    pub(super) row: &'r rusqlite::Row<'r>,
+    pub(super) names: &'r [String],
+}
+
+impl Record<'_> {
+    fn value(&self, column: &str) -> Result<ValueRef<'_>> {
+        let place = self.names.iter().position(|name| name == column);
+        let missing = || rusqlite::Error::InvalidColumnName(column.to_owned());
+        Ok(self.row.get_ref(place.ok_or_else(missing)?)?)
+    }
+}
+
+impl Columns for Record<'_> {
+    fn bytes(&self, column: &str) -> Result<Option<&[u8]>> {
+        let bytes = self.value(column)?.as_bytes_or_null();
+        bytes.map_err(|error| Fault::Value(format!("{column}: {error}")))
+    }
+
+    fn integer(&self, column: &str) -> Result<Option<i64>> {
+        let integer = self.value(column)?.as_i64_or_null();
+        integer.map_err(|error| Fault::Value(format!("{column}: {error}")))
+    }
+}
 
 /// What is wrong with an id that is none.
-pub(super) const NO_UUID: &str = "id: must be a UUID in lower case";
+const NO_UUID: &str = "id: must be a UUID in lower case";
 
 /// Why a row is not read.
 enum Flaw {
     /// Its own: it holds what it should not, as the reason says. Others beside it are fine.
     Row(String),
     /// The statement's.
-    Query(sqlx::Error),
+    Query(Fault),
 }
 
-impl From<sqlx::Error> for Flaw {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Query(error)
+impl<E: Into<Fault>> From<E> for Flaw {
+    fn from(error: E) -> Self {
+        Self::Query(error.into())
     }
 }
 
@@ -51,34 +103,32 @@ fn apart<T>(read: Result<T, Flaw>) -> Result<Result<T, String>> {
 
 /// A column of text that is there. STRICT keeps numbers out of it, but not bytes that are no text: a producer's
 /// `CAST(x'ff' AS TEXT)` comes through.
-fn text(row: &SqliteRow, column: &str) -> Result<String, Flaw> {
+fn text(row: &impl Columns, column: &str) -> Result<String, Flaw> {
     Ok(optional_text(row, column)?.unwrap_or_default())
 }
 
-fn optional_text(row: &SqliteRow, column: &str) -> Result<Option<String>, Flaw> {
-    let bytes: Option<Vec<u8>> = row.try_get(column)?;
-    let text = bytes.map(String::from_utf8).transpose();
-    text.map_err(|_bytes| Flaw::Row(format!("{column}: is not UTF-8 text")))
+fn optional_text(row: &impl Columns, column: &str) -> Result<Option<String>, Flaw> {
+    let text = row.bytes(column)?.map(std::str::from_utf8).transpose();
+    text.map(|text| text.map(str::to_owned))
+        .map_err(|_bytes| Flaw::Row(format!("{column}: is not UTF-8 text")))
 }
 
 /// The same for people to read: what is no text is marked.
-pub(super) fn legible(row: &SqliteRow, column: &str) -> Result<String> {
+pub(super) fn legible(row: &impl Columns, column: &str) -> Result<String> {
     Ok(optional_legible(row, column)?.unwrap_or_default())
 }
 
-fn optional_legible(row: &SqliteRow, column: &str) -> Result<Option<String>> {
-    let bytes: Option<&[u8]> = row.try_get(column)?;
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+fn optional_legible(row: &impl Columns, column: &str) -> Result<Option<String>> {
+    Ok(row.bytes(column)?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
 /// None where it is no UUID.
-fn uuid(row: &SqliteRow, column: &str) -> Result<Option<Uuid>> {
-    let bytes: &[u8] = row.try_get(column)?;
-    Ok(Uuid::try_parse_ascii(bytes).ok())
+fn uuid(row: &impl Columns, column: &str) -> Result<Option<Uuid>> {
+    Ok(row.bytes(column)?.and_then(|bytes| Uuid::try_parse_ascii(bytes).ok()))
 }
 
 /// A notification's columns without its content.
-fn notification(row: &SqliteRow) -> Result<Notification, Flaw> {
+fn notification(row: &impl Columns) -> Result<Notification, Flaw> {
     let Some(id) = uuid(row, "uuid")? else {
         return Err(Flaw::Row(NO_UUID.to_owned()));
     };
@@ -90,26 +140,25 @@ fn notification(row: &SqliteRow) -> Result<Notification, Flaw> {
         labels: labels(&text(row, "labels")?)?,
         content_type: text(row, "content_type")?,
         content: Bytes::new(),
-        time: millis::timestamp(row.try_get("created_at")?),
+        time: millis::timestamp(row.whole("created_at")?),
         trace: trace(row)?,
     })
 }
 
 /// None where it is no trace: no notification is lost for that.
-fn trace(row: &SqliteRow) -> Result<Option<TraceContext>> {
-    let (parent, state): (Option<&[u8]>, Option<&[u8]>) =
-        (row.try_get("traceparent")?, row.try_get("tracestate")?);
+fn trace(row: &impl Columns) -> Result<Option<TraceContext>> {
+    let (parent, state) = (row.bytes("traceparent")?, row.bytes("tracestate")?);
     let text = |bytes| std::str::from_utf8(bytes).ok();
     Ok(parent.and_then(text).and_then(|parent| TraceContext::parse(parent, state.and_then(text))))
 }
 
-pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     serde_json::from_str(text)
         .map_err(|error| format!("labels: must be a JSON object of strings: {error}"))
 }
 
 /// What [`notification`] can read of a row that is none.
-fn remains(row: &SqliteRow) -> Result<Notification> {
+fn remains(row: &impl Columns) -> Result<Notification> {
     Ok(Notification {
         id: NotificationId(uuid(row, "uuid")?.unwrap_or(Uuid::nil())),
         kind: legible(row, "type")?,
@@ -118,13 +167,13 @@ fn remains(row: &SqliteRow) -> Result<Notification> {
         labels: labels(&legible(row, "labels")?).unwrap_or_default(),
         content_type: legible(row, "content_type")?,
         content: Bytes::new(),
-        time: millis::timestamp(row.try_get("created_at")?),
+        time: millis::timestamp(row.whole("created_at")?),
         trace: trace(row)?,
     })
 }
 
 /// A notification to send: its text is text.
-fn whole_notification(row: &SqliteRow) -> Result<Notification, Flaw> {
+fn whole_notification(row: &impl Columns) -> Result<Notification, Flaw> {
     let mut notification = notification(row)?;
     notification.content = match optional_text(row, "content") {
         Ok(Some(text)) => Bytes::from(text),
@@ -138,14 +187,13 @@ fn whole_notification(row: &SqliteRow) -> Result<Notification, Flaw> {
 }
 
 /// The content as it is, whichever of the two columns has it.
-pub(super) fn content(row: &SqliteRow) -> Result<Bytes> {
-    let text: Option<Vec<u8>> = row.try_get("content")?;
-    let bytes: Option<Vec<u8>> = row.try_get("content_bytes")?;
-    Ok(text.or(bytes).map(Bytes::from).unwrap_or_default())
+pub(super) fn content(row: &impl Columns) -> Result<Bytes> {
+    let content = row.bytes("content")?.or(row.bytes("content_bytes")?);
+    Ok(content.map(Bytes::copy_from_slice).unwrap_or_default())
 }
 
 /// A key that an [`crate::Enqueue`] may have; none where the row has another or none.
-pub(super) fn idempotency_key(row: &SqliteRow) -> Result<Option<String>> {
+pub(super) fn idempotency_key(row: &impl Columns) -> Result<Option<String>> {
     let key = apart(optional_text(row, "idempotency_key"))?;
     Ok(key.unwrap_or_default())
 }
@@ -172,52 +220,47 @@ fn accept(row: &SqliteRow) -> Result<Notification, Flaw> {
 }
 
 /// For people to read: of a malformed row, what can be read.
-pub(super) fn notification_record(row: &SqliteRow) -> Result<NotificationRecord> {
+pub(super) fn notification_record(row: &impl Columns) -> Result<NotificationRecord> {
     let (notification, problem) = match apart(notification(row))? {
         Ok(notification) => (notification, None),
         Err(problem) => (remains(row)?, Some(problem)),
     };
     Ok(NotificationRecord {
-        row: row.try_get("seq")?,
+        row: row.whole("seq")?,
         notification,
         idempotency_key: optional_legible(row, "idempotency_key")?,
-        deliveries: row.try_get::<Option<i64>, _>("deliveries")?.map(number),
+        deliveries: row.integer("deliveries")?.map(number),
         malformed: optional_legible(row, "malformed")?.or(problem),
-        expires: row.try_get::<Option<i64>, _>("expires")?.map(millis::timestamp),
-        pruned: row.try_get("pruned")?,
+        expires: row.integer("expires")?.map(millis::timestamp),
+        pruned: row.whole("pruned")? != 0,
     })
 }
 
 /// A leased delivery; the inner error is one that cannot be made.
-pub(super) fn lease(row: &SqliteRow, now: i64) -> Result<Result<Lease, Unreadable>> {
-    let id: i64 = row.try_get("id")?;
+pub(super) fn lease(row: &Record<'_>, now: i64) -> Result<Result<Lease, Unreadable>> {
+    let id = row.whole("id")?;
     Ok(apart(whole_lease(row, id, now))?.map_err(|problem| Unreadable { id, problem }))
 }
 
-fn whole_lease(row: &SqliteRow, id: i64, now: i64) -> Result<Lease, Flaw> {
-    if row.try_get::<Option<i64>, _>("seq")?.is_none() {
+fn whole_lease(row: &Record<'_>, id: i64, now: i64) -> Result<Lease, Flaw> {
+    if row.integer("seq")?.is_none() {
         return Err(Flaw::Row("its notification is gone".to_owned()));
     }
-    let counted = (row.try_get("used")?, row.try_get("lost")?);
+    let counted = (row.whole("used")?, row.whole("lost")?);
     Ok(Lease {
-        key: LeaseKey { id: DeliveryId(id), token: row.try_get("token")? },
+        key: LeaseKey { id: DeliveryId(id), token: row.whole("token")? },
         destination: text(row, "destination")?,
         notification: whole_notification(row)?,
-        attempt: number(row.try_get("attempt")?),
-        standing: standing(now, row.try_get("since")?, counted, row.try_get("expires")?),
-        parts_done: number(row.try_get("parts_done")?),
+        attempt: number(row.whole("attempt")?),
+        standing: standing(now, row.whole("since")?, counted, row.integer("expires")?),
+        parts_done: number(row.whole("parts_done")?),
         chain: chain(&text(row, "chain")?)?,
         order_key: optional_text(row, "order_key")?,
     })
 }
 
 /// Of a delivery that has used up so many attempts and lost so many leases.
-pub(super) fn standing(
-    now: i64,
-    since: i64,
-    (used, lost): (i64, i64),
-    expires: Option<i64>,
-) -> Standing {
+fn standing(now: i64, since: i64, (used, lost): (i64, i64), expires: Option<i64>) -> Standing {
     Standing {
         used: number(used),
         lost: number(lost),
@@ -226,7 +269,7 @@ pub(super) fn standing(
     }
 }
 
-pub(super) fn chain(text: &str) -> Result<Vec<String>, String> {
+fn chain(text: &str) -> Result<Vec<String>, String> {
     serde_json::from_str(text)
         .map_err(|error| format!("chain: must be a JSON array of strings: {error}"))
 }
@@ -246,7 +289,7 @@ pub(super) fn delivery_record(row: &SqliteRow, now: i64) -> Result<DeliveryRecor
         1 => DeliveryState::Delivered,
         2 => DeliveryState::Dead,
         3 => DeliveryState::Cancelled,
-        other => return Err(decode(format!("unknown delivery state {other}"))),
+        other => return Err(Fault::Value(format!("unknown delivery state {other}"))),
     };
     let live = matches!(state, DeliveryState::Leased | DeliveryState::Pending);
     let waiting: bool = row.try_get("waiting")?;
@@ -293,10 +336,6 @@ pub(super) fn kept_destination(row: &SqliteRow) -> Result<KeptDestination> {
 }
 
 /// A count that the schema keeps above zero.
-pub(super) fn number(value: i64) -> u32 {
+fn number(value: i64) -> u32 {
     u32::try_from(value.max(0)).unwrap_or(u32::MAX)
-}
-
-fn decode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
 }

@@ -29,7 +29,7 @@ pub(super) async fn migrate(
     now: i64,
     migrations: &[&'static str],
 ) -> Result<(), OpenError> {
-    let failed = |error: sqlx::Error| describe(path, &error);
+    let failed = |error: sqlx::Error| describe(path, error);
     let schema = schema(connection, migrations).await.map_err(failed)?;
     let Schema { found, oldest, known } = schema;
     if !schema.fits() {

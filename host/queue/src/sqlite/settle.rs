@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use postrider_core::settle::Settlement;
 use postrider_core::{Attempt, HostId, LeaseKey};
+use rusqlite::Connection;
 use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
 
+use super::fault::Fault;
 use super::leases::lost;
 use super::order::Keys;
+use super::statement::execute;
 use super::{json, sql};
 use crate::{Settle, millis};
 
@@ -51,21 +53,21 @@ struct Tried<'a> {
 
 /// Writes many callers' settlements, at most one for each lease. Answers those whose lease is lost. Where nothing waits
 /// for its key's head, `keyed` is false and nobody asks for keys.
-pub(super) async fn settle(
-    connection: &mut SqliteConnection,
+pub(super) fn settle(
+    connection: &Connection,
     batch: &[&Settle],
     keyed: bool,
     now: i64,
-) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+) -> Result<HashSet<LeaseKey>, Fault> {
     if keyed {
-        return settle_any(connection, batch, keyed, now).await;
+        return settle_any(connection, batch, keyed, now);
     }
     let first = batch.iter().find_map(|item| Alike::of(item));
     let (alike, others): (Vec<&Settle>, Vec<&Settle>) =
         batch.iter().partition(|item| first.is_some() && Alike::of(item) == first);
-    let mut lost = settle_any(connection, &others, keyed, now).await?;
+    let mut lost = settle_any(connection, &others, keyed, now)?;
     if let Some(first) = first {
-        lost.extend(first.settle(connection, &alike, now).await?);
+        lost.extend(first.settle(connection, &alike, now)?);
     }
     Ok(lost)
 }
@@ -97,49 +99,41 @@ impl<'a> Alike<'a> {
     }
 
     /// Writes those that are like this. Answers the leases that are lost.
-    async fn settle(
+    fn settle(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &Connection,
         alike: &[&Settle],
         now: i64,
-    ) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+    ) -> Result<HashSet<LeaseKey>, Fault> {
         let mut all = HashSet::new();
         for part in alike.chunks(sql::RECORD_DELIVERED.most()) {
-            let recorded = self.record(connection, part).await?;
-            let lost = lost_of(connection, part, recorded).await?;
+            let recorded = self.record(connection, part)?;
+            let lost = lost_of(connection, part, recorded)?;
             let held = part.iter().map(|item| item.key).filter(|key| !lost.contains(key));
             let held: Vec<i64> = held.map(|key| key.id.0).collect();
-            let settle = sqlx::query(sql::SETTLE_DELIVERED.holding(held.len()))
-                .bind(self.parts_done)
-                .bind(self.reason)
-                .bind(now);
-            let settle = held.iter().fold(settle, |settle, id| settle.bind(id));
-            written(settle.execute(&mut *connection).await?.rows_affected(), held.len())?;
+            let mut settle = sql::SETTLE_DELIVERED.bind(connection, held.len())?;
+            settle.bind(self.parts_done)?.bind(self.reason)?.bind(now)?;
+            for id in &held {
+                settle.bind(id)?;
+            }
+            written(settle.execute()?.rows, held.len())?;
             all.extend(lost);
         }
         Ok(all)
     }
 
     /// Answers how many of their attempts it recorded.
-    async fn record(
-        &self,
-        connection: &mut SqliteConnection,
-        part: &[&Settle],
-    ) -> Result<u64, sqlx::Error> {
-        let mut record = sqlx::query(sql::RECORD_DELIVERED.holding(part.len()))
-            .bind(self.outcome)
-            .bind(self.told)
-            .bind(self.plugin)
-            .bind(self.host.to_string());
+    fn record(&self, connection: &Connection, part: &[&Settle]) -> Result<u64, Fault> {
+        let mut record = sql::RECORD_DELIVERED.bind(connection, part.len())?;
+        let host = self.host.to_string();
+        record.bind(self.outcome)?.bind(self.told)?.bind(self.plugin)?.bind(host)?;
         for item in part {
             let Some(Attempt { started, duration, .. }) = &item.attempt else { continue };
-            record = record
-                .bind(item.key.id.0)
-                .bind(item.key.token)
-                .bind(started.as_millisecond())
-                .bind(millis::micros(*duration));
+            let LeaseKey { id, token } = item.key;
+            record.bind(id.0)?.bind(token)?;
+            record.bind(started.as_millisecond())?.bind(millis::micros(*duration))?;
         }
-        Ok(record.execute(connection).await?.rows_affected())
+        Ok(record.execute()?.rows)
     }
 }
 
@@ -152,34 +146,34 @@ struct Held {
 
 /// Those whose lease is lost, after so many attempts were recorded: one is recorded only under a lease that is held, so
 /// where all were, none is lost.
-async fn lost_of(
-    connection: &mut SqliteConnection,
+fn lost_of(
+    connection: &Connection,
     batch: &[&Settle],
     recorded: u64,
-) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+) -> Result<HashSet<LeaseKey>, Fault> {
     if recorded == batch.len() as u64 {
         return Ok(HashSet::new());
     }
     let keys = batch.iter().map(|item| item.key);
     let rows = keys.clone().map(|key| Held { id: key.id.0, token: key.token });
-    lost(connection, &json(&rows.collect::<Vec<_>>())?, keys).await
+    lost(connection, &json(&rows.collect::<Vec<_>>())?, keys)
 }
 
 /// An error where a statement wrote others than it was to: its round is rolled back.
-fn written(written: u64, held: usize) -> Result<(), sqlx::Error> {
+fn written(written: u64, held: usize) -> Result<(), Fault> {
     if written == held as u64 {
         return Ok(());
     }
-    Err(sqlx::Error::Protocol(format!("{written} settlements written of {held} held")))
+    Err(Fault::Miscounted(format!("{written} settlements written of {held} held")))
 }
 
 /// Settles in any way, one of each lease.
-async fn settle_any(
-    connection: &mut SqliteConnection,
+fn settle_any(
+    connection: &Connection,
     batch: &[&Settle],
     keyed: bool,
     now: i64,
-) -> Result<HashSet<LeaseKey>, sqlx::Error> {
+) -> Result<HashSet<LeaseKey>, Fault> {
     let settled: Vec<Settled<'_>> = batch.iter().map(|item| Settled::new(item, now)).collect();
     if settled.is_empty() {
         return Ok(HashSet::new());
@@ -187,37 +181,32 @@ async fn settle_any(
     let rows = json(&settled)?;
     let tried = batch.iter().filter(|item| item.settlement != Settlement::Released);
     let tried: Vec<Tried<'_>> = tried.filter_map(|item| Tried::new(item)).collect();
-    let recorded = if tried.is_empty() {
-        0
-    } else {
-        let tried = json(&tried)?;
-        sqlx::query(sql::RECORD).bind(tried).execute(&mut *connection).await?.rows_affected()
-    };
-    let lost = lost_of(connection, batch, recorded).await?;
+    let recorded =
+        if tried.is_empty() { 0 } else { execute(connection, sql::RECORD, [json(&tried)?])? };
+    let lost = lost_of(connection, batch, recorded)?;
     if settled.iter().any(|item| item.taker.is_some()) {
-        sqlx::query(sql::HAND_OVER).bind(&rows).bind(now).execute(&mut *connection).await?;
+        execute(connection, sql::HAND_OVER, (&rows, now))?;
     }
     if settled.iter().any(|item| item.hold.is_some()) {
-        sqlx::query(sql::HOLD).bind(&rows).bind(now).execute(&mut *connection).await?;
+        execute(connection, sql::HOLD, (&rows, now))?;
     }
     // What is handed over may wait for a head, too.
     let keys = match keyed || settled.iter().any(|row| row.key.is_some()) {
-        true => ending_keys(connection, batch, &settled, &lost).await?,
+        true => ending_keys(connection, batch, &settled, &lost)?,
         false => Keys::default(),
     };
-    let settle = sqlx::query(sql::SETTLE).bind(&rows);
-    written(settle.execute(&mut *connection).await?.rows_affected(), batch.len() - lost.len())?;
-    keys.promote(connection, now).await?;
+    written(execute(connection, sql::SETTLE, [&rows])?, batch.len() - lost.len())?;
+    keys.promote(connection, now)?;
     Ok(lost)
 }
 
 /// The keys in which a settlement ends one or hands one over.
-async fn ending_keys(
-    connection: &mut SqliteConnection,
+fn ending_keys(
+    connection: &Connection,
     batch: &[&Settle],
     settled: &[Settled<'_>],
     lost: &HashSet<LeaseKey>,
-) -> Result<Keys, sqlx::Error> {
+) -> Result<Keys, Fault> {
     let mut keys = Keys::default();
     for row in settled {
         if let (Some(taker), Some(key)) = (row.taker, row.key) {
@@ -227,7 +216,7 @@ async fn ending_keys(
     let ending =
         batch.iter().zip(settled).filter(|(item, row)| row.state != 0 && !lost.contains(&item.key));
     let ids: Vec<i64> = ending.map(|(item, _)| item.key.id.0).collect();
-    keys.add_ending(connection, &json(&ids)?).await?;
+    keys.add_ending(connection, &json(&ids)?)?;
     Ok(keys)
 }
 

@@ -1,15 +1,14 @@
 //! Every statement of the SQLite store, in the order of a delivery's life.
 //!
 //! `now` is always a parameter, taken once a transaction. A batch is one JSON array: one statement for each kind and
-//! batch costs a thirtieth of row by row, because each statement is a trip to the connection's thread, and so is each
-//! row that it answers. `jsonb_each` for objects: with `json_each` every field is parsed anew from text.
+//! batch costs far less than row by row. `jsonb_each` for objects: with `json_each` every field is parsed anew from text.
 //!
 //! These run in our own SQLite, which is new; only the schema must bear a producer's old one.
 //!
 //! `OR FAIL` (<https://sqlite.org/lang_conflict.html>) where many rows are written at once: whoever fails has its whole
 //! round rolled back, so SQLite need not keep each page as it was before the statement.
 
-use super::sized::Sizes;
+use super::statement::Sizes;
 
 /// The conditions under which a lease is still held; `x` is the worker's row, `d` the delivery.
 macro_rules! held {
@@ -77,17 +76,10 @@ macro_rules! delivery_record {
     };
 }
 
-macro_rules! seen {
-    () => {
-        "SELECT EXISTS (SELECT 1 FROM holds WHERE until > ?1), \
-         EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND waiting = 1)"
-    };
-}
-
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
-/// ?1: now. Begins a round, and answers with the same trip whether nothing is sent to some destination, and whether
-/// anything waits for its key's head.
-pub(super) const BEGIN_ROUND: &str = concat!("BEGIN IMMEDIATE; ", seen!());
+/// ?1: now. Whether nothing is sent to some destination, and whether anything waits for its key's head.
+pub(super) const SEEN: &str = "SELECT EXISTS (SELECT 1 FROM holds WHERE until > ?1), \
+     EXISTS (SELECT 1 FROM deliveries WHERE state = 0 AND waiting = 1)";
 pub(super) const COMMIT: &str = "COMMIT";
 pub(super) const ROLLBACK: &str = "ROLLBACK";
 /// Waits for nobody.
@@ -149,8 +141,7 @@ macro_rules! store {
 }
 
 /// First now, then the columns of each notification. It fails where an id or a key is there, as whatever looks at the
-/// table while it stores has SQLite keep all rows twice. They get the numbers after the highest, in their order; without
-/// `RETURNING`, as each row is a trip.
+/// table while it stores has SQLite keep all rows twice. They get the numbers after the highest, in their order.
 pub(super) const STORE: Sizes = sizes!(store, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
 macro_rules! deliver {
@@ -293,15 +284,6 @@ pub(super) const LEASED: &str = concat!(
     " FROM json_each(?1) AS x CROSS JOIN deliveries d ON d.id = x.value \
      LEFT JOIN notifications n ON n.seq = d.notification"
 );
-
-/// ?1: ids, ?2: largest content in bytes. What of [`LEASED`] has content of text that is no larger, as one JSON array
-/// of arrays, and the contents in a row: [`super::packed`] reads them.
-pub(super) const LEASED_TOGETHER: &str = "SELECT json_group_array(json_array(d.id, d.token, \
-     d.destination, d.attempt, d.used, d.lost, d.since, d.parts_done, d.chain, d.expires, \
-     d.order_key, n.id, n.type, n.source, n.subject, n.labels, n.content_type, n.created_at, \
-     n.traceparent, n.tracestate, octet_length(n.content))), coalesce(group_concat(n.content, ''), '') \
-     FROM json_each(?1) AS x CROSS JOIN deliveries d ON d.id = x.value \
-     CROSS JOIN notifications n ON n.seq = d.notification WHERE octet_length(n.content) <= ?2";
 
 /// ?1: now, ?2: limit. What is past its expiry, whether or not it is due, as one JSON array.
 pub(super) const EXPIRED: &str = "SELECT json_group_array(id) FROM ( \
@@ -664,10 +646,6 @@ pub(super) const SHIFT_DUE: &str = concat!(
 /// ?1: how far the clock went back.
 pub(super) const SHIFT_HOLDS: &str = "UPDATE holds SET until = until - ?1";
 
-/// What [`BEGIN_ROUND`] asks.
-#[cfg(test)]
-pub(super) const SEEN: &str = seen!();
-
 /// All of them, for the test that prepares each.
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
@@ -686,7 +664,6 @@ pub(super) const ALL: &[&str] = &[
     RECORD_LOST,
     LEASE,
     LEASED,
-    LEASED_TOGETHER,
     EXPIRED,
     TOO_OLD,
     LEASE_OVERDUE,

@@ -1,9 +1,12 @@
 //! Versions of plugins.
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
+use super::fault::Fault;
+use super::statement::execute;
 use super::writer::Request;
 use super::{SqliteQueue, read, versions_sql as sql};
 use crate::versions::{
@@ -59,58 +62,35 @@ impl SqliteQueue {
 }
 
 /// Answers whether it changed anything.
-pub(super) async fn run(
-    connection: &mut SqliteConnection,
-    chore: &VersionChore,
-    now: i64,
-) -> Result<bool, sqlx::Error> {
+pub(super) fn run(connection: &Connection, chore: &VersionChore, now: i64) -> Result<bool, Fault> {
     let changed = match chore {
-        VersionChore::Tell(seen) => return tell(connection, seen, now).await,
+        VersionChore::Tell(seen) => return tell(connection, seen, now),
         VersionChore::Quarantine { module, unless_worked } => {
-            sqlx::query(sql::QUARANTINE)
-                .bind(&module.hash)
-                .bind(&module.plugin)
-                .bind(&module.version)
-                .bind(&module.reason)
-                .bind(unless_worked)
-                .bind(now)
-                .execute(connection)
-                .await?
+            let Quarantine { hash, plugin, version, reason } = module;
+            let quarantine = (hash, plugin, version, reason, unless_worked, now);
+            execute(connection, sql::QUARANTINE, quarantine)?
         }
         VersionChore::Release(hash) => {
-            let released = sqlx::query(sql::RELEASE).bind(hash).execute(&mut *connection).await?;
-            if released.rows_affected() > 0 {
-                sqlx::query(sql::FRESH).bind(hash).execute(connection).await?;
+            let released = execute(connection, sql::RELEASE, [hash])?;
+            if released > 0 {
+                execute(connection, sql::FRESH, [hash])?;
             }
             released
         }
     };
-    Ok(changed.rows_affected() > 0)
+    Ok(changed > 0)
 }
 
-async fn tell(
-    connection: &mut SqliteConnection,
-    seen: &VersionSeen,
-    now: i64,
-) -> Result<bool, sqlx::Error> {
-    sqlx::query(sql::TELL)
-        .bind(&seen.plugin)
-        .bind(&seen.hash)
-        .bind(&seen.version)
-        .bind(&seen.predecessor)
-        .bind(i64::from(seen.tried))
-        .bind(i64::from(seen.faults))
-        .bind(seen.worked)
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
-    let forget = sqlx::query(sql::FORGET).bind(&seen.plugin).bind(&seen.hash);
-    forget.bind(i64::from(VERSIONS_KEPT)).execute(connection).await?;
+fn tell(connection: &Connection, seen: &VersionSeen, now: i64) -> Result<bool, Fault> {
+    let VersionSeen { plugin, hash, version, predecessor, tried, faults, worked } = seen;
+    let told = (plugin, hash, version, predecessor, tried, faults, worked, now);
+    execute(connection, sql::TELL, told)?;
+    execute(connection, sql::FORGET, (plugin, hash, VERSIONS_KEPT))?;
     Ok(true)
 }
 
-fn record(row: &SqliteRow) -> Result<VersionRecord, sqlx::Error> {
-    let count = |column| -> Result<u32, sqlx::Error> {
+fn record(row: &SqliteRow) -> Result<VersionRecord, Fault> {
+    let count = |column| -> Result<u32, Fault> {
         Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
     };
     Ok(VersionRecord {
@@ -127,7 +107,7 @@ fn record(row: &SqliteRow) -> Result<VersionRecord, sqlx::Error> {
     })
 }
 
-fn quarantined(row: &SqliteRow) -> Result<QuarantineRecord, sqlx::Error> {
+fn quarantined(row: &SqliteRow) -> Result<QuarantineRecord, Fault> {
     Ok(QuarantineRecord {
         module: Quarantine {
             hash: row.try_get("hash")?,

@@ -1,4 +1,8 @@
-//! The one writer: a task that owns the only connection that writes.
+//! The one writer: a thread that owns the only connection that writes.
+//!
+//! Its connection is on its thread, so a statement is a call. With a connection of sqlx each was a trip to that one's
+//! thread and back, and while guests run a trip waits for a core twice: six statements of a small round took longer
+//! to get there and back than to run.
 //!
 //! Requests that wait while a transaction commits go together into the next one, a *round*: the more callers, the
 //! fewer commits. Each caller is answered after its round's commit.
@@ -10,21 +14,24 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io;
+use std::thread;
 use std::time::Duration;
 
 use postrider_core::{DeliveryId, LeaseKey};
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::breakers::{self, Guard, Guarded};
 use super::checkpoint::Checkpoints;
 use super::chores::Chore;
+use super::fault::Fault;
 use super::leases::Extend;
 use super::open::Clock;
+use super::statement::execute;
 use super::upkeep::SetNote;
 use super::versions::VersionChore;
-use super::{access, chores, fault, intake, leases, settle, sql, upkeep, versions};
+use super::{access, chores, intake, leases, settle, sql, upkeep, versions};
 use crate::taking::Order;
 use crate::{
     Claim, Enqueue, Enqueued, KeptDestination, Lease, Pruned, QueueError, Route, Settle, Slot,
@@ -72,7 +79,7 @@ pub(super) enum Request {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) connection: SqliteConnection,
+    pub(super) connection: Connection,
     pub(super) clock: Clock,
     pub(super) checkpoints: Checkpoints,
     /// Held as long as the connection is open.
@@ -80,21 +87,26 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Runs until it is told to close or nobody can ask any more.
-    pub(super) async fn run(mut self) {
+    /// Starts its thread, which ends when it is told to close or nobody can ask any more.
+    pub(super) fn start(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("queue".to_owned());
+        thread.spawn(|| self.run()).map(drop)
+    }
+
+    fn run(mut self) {
         let mut closing = None;
         while closing.is_none() {
-            let Some(first) = self.requests.recv().await else { break };
+            let Some(first) = self.requests.blocking_recv() else { break };
             let mut round = Round::default();
             closing = round.add(first);
             while closing.is_none() && round.has_room() {
                 let Ok(next) = self.requests.try_recv() else { break };
                 closing = round.add(next);
             }
-            self.write(round).await;
+            self.write(round);
         }
-        self.checkpoints.end().await;
-        if let Err(error) = self.connection.close().await {
+        self.checkpoints.end();
+        if let Err((_, error)) = self.connection.close() {
             tracing::warn!(%error, "the queue's database did not close cleanly");
         }
         drop(self.lock);
@@ -104,47 +116,49 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, round: Round) {
-        match self.transact(&round).await {
+    fn write(&mut self, round: Round) {
+        match self.transact(&round) {
             Ok(answers) => {
                 self.checkpoints.committed(round.items, round.bytes);
                 round.answer(answers);
             }
-            Err(error) if fault::is_own(&error) && round.requests > 1 => {
-                tracing::warn!(%error, "a merged write failed; each runs on its own");
+            Err(fault) if fault.is_own() && round.requests > 1 => {
+                tracing::warn!(error = %fault, "a merged write failed; each runs on its own");
                 for single in round.split() {
-                    match self.transact(&single).await {
+                    match self.transact(&single) {
                         Ok(answers) => single.answer(answers),
-                        Err(error) => single.refuse(&error),
+                        Err(fault) => single.refuse(&fault),
                     }
                 }
             }
-            Err(error) => round.refuse(&error),
+            Err(fault) => round.refuse(&fault),
         }
     }
 
-    /// One round in one transaction. The statements are plain ones, not sqlx's transaction: SQLite rolls back by
-    /// itself when the disk is full, and sqlx would go on counting that transaction as open.
-    async fn transact(&mut self, round: &Round) -> Result<Answers, sqlx::Error> {
+    /// One round in one transaction.
+    fn transact(&self, round: &Round) -> Result<Answers, Fault> {
         if round.requests == 0 {
             return Ok(Answers::default());
         }
-        let done = self.commit(round).await;
+        let done = self.commit(round);
+        // It rolls back by itself when the disk is full.
         if done.is_err()
-            && let Err(error) = sqlx::query(sql::ROLLBACK).execute(&mut self.connection).await
+            && !self.connection.is_autocommit()
+            && let Err(error) = execute(&self.connection, sql::ROLLBACK, [])
         {
-            tracing::debug!(%error, "SQLite had rolled back by itself");
+            tracing::error!(%error, "a write that failed could not be rolled back");
         }
         done
     }
 
-    async fn commit(&mut self, round: &Round) -> Result<Answers, sqlx::Error> {
-        // Where this waits for a producer's transaction, a hold that ends meanwhile costs one more look.
-        let begin = sqlx::query_as(sql::BEGIN_ROUND).bind(self.clock.now());
-        let (holds, waits): (bool, bool) = begin.fetch_one(&mut self.connection).await?;
+    fn commit(&self, round: &Round) -> Result<Answers, Fault> {
+        execute(&self.connection, sql::BEGIN, [])?;
+        let now = self.clock.now();
+        let mut seen = self.connection.prepare_cached(sql::SEEN)?;
+        let (holds, waits) = seen.query_one([now], |row| <(bool, bool)>::try_from(row))?;
         let seen = Seen { holds, waits: waits || round.is_keyed() };
-        let answers = round.apply(&mut self.connection, seen, self.clock.now()).await?;
-        sqlx::query(sql::COMMIT).execute(&mut self.connection).await?;
+        let answers = round.apply(&self.connection, seen, now)?;
+        execute(&self.connection, sql::COMMIT, [])?;
         Ok(answers)
     }
 }
@@ -269,71 +283,71 @@ impl Round {
     }
 
     /// Claims come last, so that they see what the round made due.
-    async fn apply(
+    fn apply(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &Connection,
         Seen { holds, waits }: Seen,
         now: i64,
-    ) -> Result<Answers, sqlx::Error> {
-        let (enqueue, take) = self.enqueue(connection, holds, now).await?;
+    ) -> Result<Answers, Fault> {
+        let (enqueue, take) = self.enqueue(connection, holds, now)?;
         let mut answers = Answers {
             enqueue,
             take,
-            extend: self.extend(connection, now).await?,
-            settle: self.settle(connection, waits, now).await?,
+            extend: self.extend(connection, now)?,
+            settle: self.settle(connection, waits, now)?,
             ..Answers::default()
         };
         for Pending { input, .. } in &self.fan_out {
-            answers.fan_out.push(intake::fan_out(connection, input, now).await?);
+            answers.fan_out.push(intake::fan_out(connection, input, now)?);
         }
         for Pending { input, .. } in &self.redeliver {
-            answers.redeliver.push(upkeep::redeliver(connection, input, now).await?);
+            answers.redeliver.push(upkeep::redeliver(connection, input, now)?);
         }
         for Pending { input, .. } in &self.cancel {
-            answers.cancel.push(upkeep::cancel(connection, input, now).await?);
+            answers.cancel.push(upkeep::cancel(connection, input, now)?);
         }
         for Pending { input, .. } in &self.put_away {
-            answers.put_away.push(upkeep::put_away(connection, input).await?);
+            answers.put_away.push(upkeep::put_away(connection, input)?);
         }
         for Pending { input, .. } in &self.keep {
-            answers.keep.push(upkeep::keep(connection, input, now).await?);
+            answers.keep.push(upkeep::keep(connection, input, now)?);
         }
         for Pending { input, .. } in &self.bury_orphans {
-            answers.bury_orphans.push(upkeep::bury_orphans(connection, *input, now).await?);
+            answers.bury_orphans.push(upkeep::bury_orphans(connection, *input, now)?);
         }
         for Pending { input, .. } in &self.chores {
-            answers.chores.push(chores::run(connection, input, now).await?);
+            answers.chores.push(chores::run(connection, input, now)?);
         }
         for Pending { input, .. } in &self.access {
-            answers.access.push(access::run(connection, input, now).await?);
+            answers.access.push(access::run(connection, input, now)?);
         }
         for Pending { input, .. } in &self.versions {
-            answers.versions.push(versions::run(connection, input, now).await?);
+            answers.versions.push(versions::run(connection, input, now)?);
         }
         for Pending { input, .. } in &self.state_set {
-            answers.state_set.push(upkeep::state_set(connection, input, now).await?);
+            answers.state_set.push(upkeep::state_set(connection, input, now)?);
         }
         for Pending { input, .. } in &self.state_remove {
-            answers.state_remove.push(upkeep::state_remove(connection, input).await?);
+            answers.state_remove.push(upkeep::state_remove(connection, input)?);
         }
         for Pending { input, .. } in &self.guards {
-            answers.guards.push(breakers::run(connection, input, now).await?);
+            answers.guards.push(breakers::run(connection, input, now)?);
         }
         for Pending { input, .. } in &self.claim_overdue {
-            answers.claim_overdue.push(leases::claim_overdue(connection, input, now).await?);
+            answers.claim_overdue.push(leases::claim_overdue(connection, input, now)?);
         }
         for Pending { input, .. } in &self.claim {
-            answers.claim.push(leases::claim(connection, input, now).await?);
+            answers.claim.push(leases::claim(connection, input, now)?);
         }
         Ok(answers)
     }
 
-    async fn enqueue(
+    fn enqueue(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &Connection,
         holds: bool,
         now: i64,
-    ) -> Result<(Vec<Vec<Enqueued>>, Vec<Taken>), sqlx::Error> {
+    ) -> Result<(Vec<Vec<Enqueued>>, Vec<Taken>), Fault> {
         let plain = self.enqueue.iter().flat_map(|pending| &pending.input).map(Order::plain);
         let taken = self
             .take
@@ -343,7 +357,7 @@ impl Round {
         if orders.is_empty() {
             return Ok((self.enqueue.iter().map(|_| Vec::new()).collect(), Vec::new()));
         }
-        let mut answers = intake::enqueue(connection, &orders, holds, now).await?.into_iter();
+        let mut answers = intake::enqueue(connection, &orders, holds, now)?.into_iter();
         let of_one = |pending: &Pending<Vec<Enqueue>, _>| {
             let own = answers.by_ref().take(pending.input.len());
             own.map(|taken| taken.enqueued).collect()
@@ -352,13 +366,9 @@ impl Round {
         Ok((enqueued, answers.collect()))
     }
 
-    async fn extend(
-        &self,
-        connection: &mut SqliteConnection,
-        now: i64,
-    ) -> Result<Vec<Vec<LeaseKey>>, sqlx::Error> {
+    fn extend(&self, connection: &Connection, now: i64) -> Result<Vec<Vec<LeaseKey>>, Fault> {
         let batch: Vec<&Extend> = self.extend.iter().map(|pending| &pending.input).collect();
-        let lost = leases::extend(connection, &batch, now).await?;
+        let lost = leases::extend(connection, &batch, now)?;
         let of_one = |extend: &&Extend| {
             extend.held.iter().copied().filter(|key| lost.contains(key)).collect()
         };
@@ -366,16 +376,16 @@ impl Round {
     }
 
     /// Of one lease's settlements the first counts: it ends the lease.
-    async fn settle(
+    fn settle(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &Connection,
         keyed: bool,
         now: i64,
-    ) -> Result<Vec<Vec<LeaseKey>>, sqlx::Error> {
+    ) -> Result<Vec<Vec<LeaseKey>>, Fault> {
         let all = self.settle.iter().flat_map(|pending| &pending.input);
         let mut seen = HashSet::new();
         let first: Vec<&Settle> = all.filter(|item| seen.insert(item.key)).collect();
-        let lost = settle::settle(connection, &first, keyed, now).await?;
+        let lost = settle::settle(connection, &first, keyed, now)?;
         let of_one = |pending: &Pending<Vec<Settle>, _>| {
             let keys = pending.input.iter().map(|item| item.key);
             keys.filter(|key| !seen.remove(key) || lost.contains(key)).collect()
@@ -406,25 +416,25 @@ impl Round {
         reply(self.state_remove, answers.state_remove);
     }
 
-    fn refuse(self, error: &sqlx::Error) {
-        refuse(self.enqueue, error);
-        refuse(self.take, error);
-        refuse(self.fan_out, error);
-        refuse(self.claim, error);
-        refuse(self.claim_overdue, error);
-        refuse(self.extend, error);
-        refuse(self.settle, error);
-        refuse(self.redeliver, error);
-        refuse(self.cancel, error);
-        refuse(self.put_away, error);
-        refuse(self.keep, error);
-        refuse(self.bury_orphans, error);
-        refuse(self.chores, error);
-        refuse(self.guards, error);
-        refuse(self.access, error);
-        refuse(self.versions, error);
-        refuse(self.state_set, error);
-        refuse(self.state_remove, error);
+    fn refuse(self, fault: &Fault) {
+        refuse(self.enqueue, fault);
+        refuse(self.take, fault);
+        refuse(self.fan_out, fault);
+        refuse(self.claim, fault);
+        refuse(self.claim_overdue, fault);
+        refuse(self.extend, fault);
+        refuse(self.settle, fault);
+        refuse(self.redeliver, fault);
+        refuse(self.cancel, fault);
+        refuse(self.put_away, fault);
+        refuse(self.keep, fault);
+        refuse(self.bury_orphans, fault);
+        refuse(self.chores, fault);
+        refuse(self.guards, fault);
+        refuse(self.access, fault);
+        refuse(self.versions, fault);
+        refuse(self.state_set, fault);
+        refuse(self.state_remove, fault);
     }
 
     /// The same requests, each in a round of its own.
@@ -463,8 +473,8 @@ fn reply<T, R>(pending: Vec<Pending<T, R>>, answers: Vec<R>) {
     }
 }
 
-fn refuse<T, R>(pending: Vec<Pending<T, R>>, error: &sqlx::Error) {
+fn refuse<T, R>(pending: Vec<Pending<T, R>>, fault: &Fault) {
     for pending in pending {
-        drop(pending.reply.send(Err(fault::describe(error))));
+        drop(pending.reply.send(Err(fault.describe())));
     }
 }

@@ -80,12 +80,12 @@ async fn a_migration_that_was_cut_short_runs_again() {
 #[tokio::test]
 async fn the_write_connection_waits_for_the_disk() {
     let stand = SqliteStand::new();
-    let mut opened = open::open(&stand.path(), &stand.options()).await.unwrap();
-    let journal: String =
-        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut opened.writer).await.unwrap();
-    let synchronous: i64 =
-        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut opened.writer).await.unwrap();
-    assert_eq!((journal.as_str(), synchronous), ("wal", 2));
+    let opened = open::open(&stand.path(), &stand.options()).await.unwrap();
+    let settings = "SELECT journal_mode, synchronous, foreign_keys \
+                    FROM pragma_journal_mode, pragma_synchronous, pragma_foreign_keys";
+    let settings: (String, i64, bool) =
+        opened.writer.query_row(settings, [], |row| row.try_into()).unwrap();
+    assert_eq!(settings, ("wal".to_owned(), 2, true));
     let mut reader = opened.readers.acquire().await.unwrap();
     reader.execute("DELETE FROM notifications").await.unwrap_err();
 }

@@ -65,7 +65,6 @@ async fn a_batch_finds_its_rows_by_number() {
     for statement in [
         sql::LEASE,
         sql::LEASED,
-        sql::LEASED_TOGETHER,
         sql::EXTEND,
         sql::RECORD,
         sql::RECORD_DELIVERED.holding(256),

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use postrider_core::settle::Settlement;
-use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::mpsc;
 
 use super::{SqliteStand, Stand, producer};
@@ -83,11 +82,10 @@ async fn a_clock_that_went_back_parks_nothing() {
 #[tokio::test]
 async fn a_full_disk_refuses_everybody_and_writes_nothing() {
     let stand = SqliteStand::new();
-    let mut opened = open::open(&stand.path(), &stand.options()).await.unwrap();
+    let opened = open::open(&stand.path(), &stand.options()).await.unwrap();
     let pages: i64 =
-        sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut opened.writer).await.unwrap();
-    let full = AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 8));
-    opened.writer.execute(full).await.unwrap();
+        opened.writer.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    opened.writer.execute_batch(&format!("PRAGMA max_page_count = {}", pages + 8)).unwrap();
     let (requests, waiting) = mpsc::channel(WAITING);
     let clock = stand.options().clock;
     let writer = Writer {
@@ -104,7 +102,7 @@ async fn a_full_disk_refuses_everybody_and_writes_nothing() {
         tokio::join!(queue.enqueue(batch()), queue.enqueue(batch()), queue.enqueue(vec![]))
     };
     let (answers, ()) = tokio::join!(answers, async {
-        tokio::spawn(writer.run());
+        writer.start().unwrap();
     });
     for error in [answers.0.unwrap_err(), answers.1.unwrap_err(), answers.2.unwrap_err()] {
         assert!(matches!(error, QueueError::Unavailable(_)), "{error}");
@@ -118,10 +116,10 @@ async fn a_full_disk_refuses_everybody_and_writes_nothing() {
 #[tokio::test]
 async fn one_bad_request_does_not_fail_its_neighbours() {
     let stand = SqliteStand::new();
-    let mut opened = open::open(&stand.path(), &stand.options()).await.unwrap();
+    let opened = open::open(&stand.path(), &stand.options()).await.unwrap();
     let poison = "CREATE TRIGGER poison BEFORE INSERT ON deliveries WHEN NEW.destination = 'poison' \
                   BEGIN SELECT RAISE(ABORT, 'poison'); END";
-    opened.writer.execute(poison).await.unwrap();
+    opened.writer.execute_batch(poison).unwrap();
     let (requests, waiting) = mpsc::channel(WAITING);
     let clock = stand.options().clock;
     let writer = Writer {
@@ -142,7 +140,7 @@ async fn one_bad_request_does_not_fail_its_neighbours() {
         )
     };
     let (answers, ()) = tokio::join!(asked, async {
-        tokio::spawn(writer.run());
+        writer.start().unwrap();
     });
     let stored = |answer: Result<Vec<Enqueued>, QueueError>| {
         assert!(matches!(answer.unwrap()[0], Enqueued::Stored { deliveries: 1, .. }));
