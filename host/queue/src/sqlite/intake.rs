@@ -131,13 +131,17 @@ fn store(
 ) -> Result<(HashMap<NotificationId, i64>, Register), Fault> {
     let mut rows = HashMap::with_capacity(wave.len());
     let mut register = Register::default();
-    for part in wave.chunks(sql::STORE.most()) {
-        match insert(connection, part, now) {
+    for part in sql::STORE.parts(connection, wave) {
+        let (store, part) = part?;
+        match insert(store, part, now) {
             Ok(new) => rows.extend(new),
             Err(fault) if fault.is_unique_violation() => {
                 register.add(connection, part)?;
                 let new = part.iter().copied().filter(|order| !register.knows(order.item));
-                rows.extend(insert(connection, &new.collect::<Vec<_>>(), now)?);
+                for part in sql::STORE.parts(connection, &new.collect::<Vec<_>>()) {
+                    let (store, part) = part?;
+                    rows.extend(insert(store, part, now)?);
+                }
             }
             Err(fault) => return Err(fault),
         }
@@ -145,16 +149,12 @@ fn store(
     Ok((rows, register))
 }
 
-/// Answers the rows of no more than [`sql::STORE`] takes, all of them new.
+/// Answers the rows, all of them new.
 fn insert(
-    connection: &Connection,
+    mut store: Bound<'_>,
     part: &[Order<'_>],
     now: i64,
 ) -> Result<Vec<(NotificationId, i64)>, Fault> {
-    if part.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut store = sql::STORE.bind(connection, part.len())?;
     store.bind(now)?;
     for order in part {
         bind(&mut store, order.item, now)?;
@@ -277,8 +277,8 @@ impl Share<'_> {
     fn deliver(&self, connection: &Connection, now: i64) -> Result<Vec<Lease>, Fault> {
         let sizes = if self.by.is_some() { sql::DELIVER_TAKEN } else { sql::DELIVER };
         let mut leases = Vec::new();
-        for part in self.deliveries.chunks(sizes.most()) {
-            let mut deliver = sizes.bind(connection, part.len())?;
+        for part in sizes.parts(connection, &self.deliveries) {
+            let (mut deliver, part) = part?;
             match self.by {
                 None => deliver.bind(now)?.bind(now)?.bind(now)?,
                 Some((host, lease)) => {

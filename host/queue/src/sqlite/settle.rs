@@ -105,35 +105,36 @@ impl<'a> Alike<'a> {
         alike: &[&Settle],
         now: i64,
     ) -> Result<HashSet<LeaseKey>, Fault> {
-        let mut all = HashSet::new();
-        for part in alike.chunks(sql::RECORD_DELIVERED.most()) {
-            let recorded = self.record(connection, part)?;
-            let lost = lost_of(connection, part, recorded)?;
-            let held = part.iter().map(|item| item.key).filter(|key| !lost.contains(key));
-            let held: Vec<i64> = held.map(|key| key.id.0).collect();
-            let mut settle = sql::SETTLE_DELIVERED.bind(connection, held.len())?;
+        let recorded = self.record(connection, alike)?;
+        let lost = lost_of(connection, alike, recorded)?;
+        let held = alike.iter().map(|item| item.key).filter(|key| !lost.contains(key));
+        let held: Vec<i64> = held.map(|key| key.id.0).collect();
+        for part in sql::SETTLE_DELIVERED.parts(connection, &held) {
+            let (mut settle, part) = part?;
             settle.bind(self.parts_done)?.bind(self.reason)?.bind(now)?;
-            for id in &held {
+            for id in part {
                 settle.bind(id)?;
             }
-            written(settle.execute()?.rows, held.len())?;
-            all.extend(lost);
+            written(settle.execute()?.rows, part.len())?;
         }
-        Ok(all)
+        Ok(lost)
     }
 
     /// Answers how many of their attempts it recorded.
-    fn record(&self, connection: &Connection, part: &[&Settle]) -> Result<u64, Fault> {
-        let mut record = sql::RECORD_DELIVERED.bind(connection, part.len())?;
-        let host = self.host.to_string();
-        record.bind(self.outcome)?.bind(self.told)?.bind(self.plugin)?.bind(host)?;
-        for item in part {
-            let Some(Attempt { started, duration, .. }) = &item.attempt else { continue };
-            let LeaseKey { id, token } = item.key;
-            record.bind(id.0)?.bind(token)?;
-            record.bind(started.as_millisecond())?.bind(millis::micros(*duration))?;
+    fn record(&self, connection: &Connection, alike: &[&Settle]) -> Result<u64, Fault> {
+        let (host, mut recorded) = (self.host.to_string(), 0);
+        for part in sql::RECORD_DELIVERED.parts(connection, alike) {
+            let (mut record, part) = part?;
+            record.bind(self.outcome)?.bind(self.told)?.bind(self.plugin)?.bind(&host)?;
+            for item in part {
+                let Some(Attempt { started, duration, .. }) = &item.attempt else { continue };
+                let LeaseKey { id, token } = item.key;
+                record.bind(id.0)?.bind(token)?;
+                record.bind(started.as_millisecond())?.bind(millis::micros(*duration))?;
+            }
+            recorded += record.execute()?.rows;
         }
-        Ok(record.execute()?.rows)
+        Ok(recorded)
     }
 }
 

@@ -64,27 +64,34 @@ pub(super) fn records<T>(
 /// One statement in its sizes, the smallest first.
 pub(super) struct Sizes(pub(super) &'static [&'static str]);
 
+/// Rows that a statement may leave empty. That many take about what one more statement does.
+const EMPTY: usize = 12;
+
 impl Sizes {
-    /// Rows of the largest.
-    pub(super) fn most(&self) -> usize {
-        1 << (2 * self.0.len().saturating_sub(1))
-    }
-
-    /// The smallest for so many rows, which are no more than [`Sizes::most`].
-    pub(super) fn holding(&self, rows: usize) -> &'static str {
-        let mut sizes = self.0.iter().zip(0..);
-        let fitting = sizes.find(|(_, place)| rows <= 1 << (2 * place));
-        fitting.map(|(statement, _)| statement).or(self.0.last()).copied().unwrap_or_default()
-    }
-
-    /// The same, to bind to.
-    pub(super) fn bind<'c>(
+    /// The rows in parts, each with the statement to bind it to.
+    pub(super) fn parts<'c, 'r, T>(
         &self,
         connection: &'c Connection,
-        rows: usize,
-    ) -> Result<Bound<'c>, Fault> {
-        let statement = connection.prepare_cached(self.holding(rows))?;
-        Ok(Bound { connection, statement, bound: 0 })
+        rows: &'r [T],
+    ) -> impl Iterator<Item = Result<(Bound<'c>, &'r [T]), Fault>> {
+        let mut left = rows;
+        std::iter::from_fn(move || {
+            let (statement, taken) = self.next(left.len())?;
+            let (part, rest) = left.split_at_checked(taken)?;
+            left = rest;
+            let statement = connection.prepare_cached(statement).map_err(Fault::from);
+            Some(statement.map(|statement| (Bound { connection, statement, bound: 0 }, part)))
+        })
+    }
+
+    /// The statement for the first of so many rows, and how many it takes: the smallest that holds them all, or the
+    /// largest that they fill.
+    fn next(&self, rows: usize) -> Option<(&'static str, usize)> {
+        let sizes = self.0.iter().zip(0..).map(|(statement, place)| (*statement, 1 << (2 * place)));
+        let holding = sizes.clone().find(|(_, size)| (rows..=rows + EMPTY).contains(size));
+        let filled = sizes.filter(|(_, size)| *size <= rows).last();
+        let (statement, size) = holding.or(filled).filter(|_| rows > 0)?;
+        Some((statement, rows.min(size)))
     }
 }
 
@@ -122,10 +129,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_that_holds_them_is_taken() {
+    fn rows_are_parted_by_what_they_fill() {
         let sizes = Sizes(&["1", "4", "16"]);
-        let held = [0, 1, 2, 4, 5, 16].map(|rows| sizes.holding(rows));
-        assert_eq!(held, ["1", "1", "4", "4", "16", "16"]);
-        assert_eq!(sizes.most(), 16);
+        let parted = |mut rows| {
+            let parts = std::iter::from_fn(|| {
+                let (statement, taken) = sizes.next(rows)?;
+                rows -= taken;
+                Some(format!("{taken} of {statement}"))
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(parted(0), "");
+        assert_eq!(parted(1), "1 of 1");
+        assert_eq!(parted(3), "3 of 4");
+        assert_eq!(parted(4), "4 of 4");
+        assert_eq!(parted(5), "5 of 16");
+        assert_eq!(parted(17), "16 of 16, 1 of 1");
+        assert_eq!(parted(40), "16 of 16, 16 of 16, 8 of 16");
     }
 }
