@@ -104,7 +104,7 @@ macro_rules! fourfold {
 }
 
 /// A statement, given as a macro, for 1, 4, 16 and 64 rows of these parameters, and for 256 where it says `many`. Not as
-/// JSON: looking its fields up and keeping rows twice cost as much as storing. And not row by row, which takes a fifth
+/// JSON: looking its fields up and keeping rows twice cost as much as storing. And not row by row, which takes a quarter
 /// more.
 macro_rules! sizes {
     ($statement:ident, $row:literal) => {
