@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -22,7 +23,7 @@ const CROWD: usize = 24;
 const YOUNG: Duration = Duration::from_millis(2);
 /// Time after which a crowd is looked at again.
 const LOOK: Duration = Duration::from_millis(1);
-/// A round that takes longer is one of guests that compute.
+/// A round that computes for longer is one of guests that compute.
 const LONG: Duration = Duration::from_millis(10);
 
 /// What waits to be started on a worker, and what is young there.
@@ -63,13 +64,13 @@ impl Starting {
     }
 }
 
-/// Starts what arrived, a few at a time: a task that yields goes on behind all that is ready by then. Where that takes
-/// long, as guests compute, all begin, so that short ones among them are not held up by those before.
+/// Starts what arrived, a few at a time: a task that yields goes on behind all that is ready by then. Where guests compute
+/// for long meanwhile, all begin, so that short ones among them are not held up by those before.
 async fn start_all(starting: Arc<Starting>) {
-    let mut round = Instant::now();
+    let mut round = computed();
     loop {
-        let now = Instant::now();
-        let is_long = now - round > LONG;
+        let now = computed();
+        let is_long = now.saturating_sub(round) > LONG;
         round = now;
         let few = {
             let mut line = starting.line();
@@ -77,7 +78,7 @@ async fn start_all(starting: Arc<Starting>) {
                 line.starting = false;
                 return;
             }
-            let room = CROWD.saturating_sub(line.young.count(now)).min(AT_ONCE);
+            let room = CROWD.saturating_sub(line.young.count(Instant::now())).min(AT_ONCE);
             let few = line.tasks.len().min(if is_long { usize::MAX } else { room });
             line.tasks.drain(..few).for_each(|task| drop(tokio::spawn(task)));
             few
@@ -85,11 +86,18 @@ async fn start_all(starting: Arc<Starting>) {
         if few == 0 {
             // Either way there is another look.
             timeout(LOOK, starting.ended.notified()).await.ok();
-            round = Instant::now();
+            round = computed();
         } else {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// What this thread computed since it began. On a busy machine a round takes long by any other clock when nobody here
+/// computes: others have the processor.
+fn computed() -> Duration {
+    // Where there is no such clock, no round is long.
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// A task that has begun; it ends when this is dropped.
@@ -240,5 +248,44 @@ mod tests {
         assert_eq!(seen().await, CROWD + 3);
         tokio::time::advance(YOUNG * 2).await;
         assert_eq!(seen().await, CROWD * 2);
+    }
+
+    /// Computes until this thread's own clock says that a round was long.
+    fn compute() {
+        let begun = computed();
+        while computed() - begun <= LONG {}
+    }
+
+    /// How many begin after a round in which one did this.
+    async fn begun_after(round: fn()) -> usize {
+        let starting = Arc::new(Starting::default());
+        let begun = Arc::new(AtomicUsize::new(0));
+        for number in 0..CROWD * 4 {
+            let begun = begun.clone();
+            let start = starting.add(async move {
+                begun.fetch_add(1, Ordering::Relaxed);
+                if number == 0 {
+                    round();
+                }
+                std::future::pending::<()>().await;
+            });
+            start.into_iter().for_each(|start| drop(tokio::spawn(start)));
+        }
+        // While this task yields, time stands still.
+        for _ in 0..CROWD * 8 {
+            tokio::task::yield_now().await;
+        }
+        begun.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_begin_where_guests_compute_for_long() {
+        assert_eq!(begun_after(compute).await, CROWD * 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_that_others_keep_waiting_does_not_compute() {
+        let others = || std::thread::spawn(compute).join().unwrap();
+        assert_eq!(begun_after(others).await, CROWD);
     }
 }
