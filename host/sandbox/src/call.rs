@@ -2,6 +2,7 @@
 //! destination wants it used again and it gave a proper answer.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -98,7 +99,8 @@ impl Call {
         let mut stage = Stage::Start;
         let words = Words::of(piece);
         let notification = words.to_guest();
-        let ended = in_time(time, send(&pre, &mut live, notification, trace, &mut stage)).await;
+        let ended =
+            in_time(time, pin!(send(&pre, &mut live, notification, trace, &mut stage))).await;
         let (ended, usage) = finish(ended, stage, time, started, &live.store);
         if live.store.data().note_computed(ended.is_err()) {
             turns.was_short(started + usage.elapsed);
@@ -123,11 +125,11 @@ impl Call {
         let (time, pre) = (self.time, self.pre.clone());
         let mut store = self.store();
         let mut stage = Stage::Start;
-        let ended = in_time(time, async {
+        let start = async {
             let notifier = pre.instantiate_async(&mut store).await?;
             work(&mut store, &notifier, &mut stage).await
-        })
-        .await;
+        };
+        let ended = in_time(time, pin!(start)).await;
         finish(ended, stage, time, started, &store)
     }
 }
@@ -182,8 +184,9 @@ fn finish<T>(
     (ended, usage)
 }
 
-/// Lets a call work for so long, wherever that is, and comes home.
-async fn in_time<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
+/// Lets a call work for so long, wherever that is, and comes home. It stays pinned where it is: a future that holds
+/// another by value has room for it twice.
+async fn in_time<T>(time: Duration, work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let ended = timeout(time, work).await.ok();
     slow_lane::leave().await;
     ended

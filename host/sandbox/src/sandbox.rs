@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -284,7 +285,7 @@ impl Inner {
     pub(crate) async fn run_here<T>(
         &self,
         time: Duration,
-        call: impl Future<Output = Ended<T>>,
+        call: Pin<&mut impl Future<Output = Ended<T>>>,
     ) -> Ended<T> {
         let Some(slot) = self.slot(time).await else { return self.all_busy(time) };
         let (_slot, _ticking) = (slot, self.ticker.tick());
@@ -300,7 +301,7 @@ impl Inner {
         F: Future<Output = Ended<T>> + Send + 'static,
     {
         if let Some(worker) = self.workers.here() {
-            return self.run_here(time, make(worker)).await;
+            return self.run_here(time, pin!(make(worker))).await;
         }
         let Some(slot) = self.slot(time).await else { return self.all_busy(time) };
         let running = self.workers.run(|worker| {

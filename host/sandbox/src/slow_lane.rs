@@ -77,11 +77,10 @@ pub(crate) async fn leave() {
 
 /// Runs a task here, and on a thread of the slow lane from where it asks for that until it leaves. Dropping this ends
 /// it there, too, at its next yield.
-pub(crate) async fn on_its_lane<F>(task: F, slow: Handle) -> F::Output
+pub(crate) async fn on_its_lane<F>(mut task: Pin<Box<F>>, slow: Handle) -> F::Output
 where
-    F: Future<Output: Send> + Send + 'static,
+    F: Future<Output: Send> + Send + ?Sized + 'static,
 {
-    let mut task = Box::pin(task);
     loop {
         if let Some(output) = until_moved(&mut task).await {
             return output;
@@ -103,7 +102,7 @@ where
 }
 
 /// Polls a task until it ends, or wants to go on elsewhere.
-async fn until_moved<F: Future>(task: &mut Pin<Box<F>>) -> Option<F::Output> {
+async fn until_moved<F: Future + ?Sized>(task: &mut Pin<Box<F>>) -> Option<F::Output> {
     poll_fn(|cx: &mut Context<'_>| {
         WISH.set(None);
         match task.as_mut().poll(cx) {
@@ -131,7 +130,7 @@ mod tests {
         let lane = start(2).unwrap();
         let (_, ours) = place();
         let seen = on_its_lane(
-            async {
+            Box::pin(async {
                 let mut seen = vec![place()];
                 for _ in 0..2 {
                     ask();
@@ -145,7 +144,7 @@ mod tests {
                     seen.push(place());
                 }
                 seen
-            },
+            }),
             lane[0].runtime().clone(),
         )
         .await;
@@ -157,12 +156,12 @@ mod tests {
     async fn a_wish_is_of_the_task_that_has_it_only() {
         let lane = start(1).unwrap();
         // Never yields after it asked: its wish must not move the next one.
-        on_its_lane(async { ask() }, lane[0].runtime().clone()).await;
+        on_its_lane(Box::pin(async { ask() }), lane[0].runtime().clone()).await;
         let other = async {
             yield_now().await;
             place().0
         };
-        assert_eq!(on_its_lane(other, lane[0].runtime().clone()).await, Lane::Home);
+        assert_eq!(on_its_lane(Box::pin(other), lane[0].runtime().clone()).await, Lane::Home);
     }
 
     #[tokio::test]
@@ -171,7 +170,7 @@ mod tests {
         let (tell, mut told) = mpsc::unbounded_channel();
         let (held, dropped) = oneshot::channel::<()>();
         let task = on_its_lane(
-            async move {
+            Box::pin(async move {
                 let _held = held;
                 ask();
                 loop {
@@ -180,7 +179,7 @@ mod tests {
                         return;
                     }
                 }
-            },
+            }),
             lane[0].runtime().clone(),
         );
         let task = tokio::spawn(task);
@@ -194,11 +193,11 @@ mod tests {
         let lane = start(1).unwrap();
         let slow = lane[0].runtime().clone();
         let task = on_its_lane(
-            async {
+            Box::pin(async {
                 ask();
                 yield_now().await;
                 assert_eq!(LANE.get(), Lane::Home, "over there");
-            },
+            }),
             slow,
         );
         assert!(tokio::spawn(task).await.unwrap_err().is_panic());

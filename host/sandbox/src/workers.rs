@@ -95,7 +95,7 @@ impl Workers {
     {
         let (index, worker) = self.idlest()?;
         let counted = Counted::new(worker.busy.clone());
-        let task = on_its_lane(make(index), worker.slow.clone());
+        let task = on_its_lane(Box::pin(make(index)), worker.slow.clone());
         Some(Running::new(worker.thread.runtime.spawn(async move {
             let _counted = counted;
             task.await
@@ -108,10 +108,10 @@ impl Workers {
     pub(crate) fn start(&self, task: Task) {
         let Some((_, worker)) = self.idlest() else { return };
         let counted = Counted::new(worker.busy.clone());
-        let task = on_its_lane(task, worker.slow.clone());
+        let slow = worker.slow.clone();
         let start = worker.starting.add(async move {
             let _counted = counted;
-            task.await;
+            on_its_lane(task, slow).await;
         });
         if let Some(start) = start {
             worker.thread.runtime.spawn(start);
