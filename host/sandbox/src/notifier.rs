@@ -1,7 +1,6 @@
 //! A plugin bound to a destination. One `send` is one attempt.
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +177,7 @@ impl Notifier {
         let sandbox = &self.0.plugin.sandbox;
         let time = self.0.binding.timeout;
         let (answer, usage) = match sandbox.workers.here() {
-            Some(worker) => sandbox.run_here(time, pin!(self.0.send(worker, piece))).await,
+            Some(worker) => sandbox.run_here(time, || self.0.send(worker, piece)).await,
             None => {
                 let (bound, piece) = (self.0.clone(), piece.to_owned());
                 let send = async move |worker| bound.send(worker, &piece.piece()).await;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -282,13 +282,14 @@ impl Inner {
     }
 
     /// Runs a call on this thread, which is a worker's, once a slot is free. The call keeps its time itself.
-    pub(crate) async fn run_here<T>(
-        &self,
-        time: Duration,
-        call: Pin<&mut impl Future<Output = Ended<T>>>,
-    ) -> Ended<T> {
+    pub(crate) async fn run_here<F, T>(&self, time: Duration, make: impl FnOnce() -> F) -> Ended<T>
+    where
+        F: Future<Output = Ended<T>>,
+    {
         let Some(slot) = self.slot(time).await else { return self.all_busy(time) };
         let (_slot, _ticking) = (slot, self.ticker.tick());
+        // It ends before its slot is free, and is made here: as an argument it would have room twice.
+        let call = pin!(make());
         let ended = AssertUnwindSafe(call).catch_unwind().await;
         ended.unwrap_or_else(|_panic| failed("the sandbox panicked".to_owned()))
     }
@@ -301,7 +302,7 @@ impl Inner {
         F: Future<Output = Ended<T>> + Send + 'static,
     {
         if let Some(worker) = self.workers.here() {
-            return self.run_here(time, pin!(make(worker))).await;
+            return self.run_here(time, || make(worker)).await;
         }
         let Some(slot) = self.slot(time).await else { return self.all_busy(time) };
         let running = self.workers.run(|worker| {
