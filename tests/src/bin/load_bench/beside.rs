@@ -23,6 +23,7 @@ struct Seen {
     rate: f64,
     /// Of the commit to the receiver, in milliseconds.
     p99: f64,
+    disk: String,
 }
 
 pub(crate) async fn run(stage: &mut Stage<'_>, report: &mut Report, sick: Setup) -> Result<()> {
@@ -40,8 +41,10 @@ pub(crate) async fn run(stage: &mut Stage<'_>, report: &mut Report, sick: Setup)
     let ratio = Figure::ratio("  their rate, of that alone", beside.rate / rate);
     report.add(if sick.looping { ratio } else { ratio.at_least(0.95) })?;
     let p99 = f64::midpoint(before.p99, after.p99);
-    report.add(Figure::new("commit -> receiver, half load, p99, alone", p99, "ms"))?;
-    report.add(Figure::new("  their p99 beside the sick", beside.p99, "ms"))?;
+    let alone = Figure::new("commit -> receiver, half load, p99, alone", p99, "ms");
+    report.add(alone.beside(before.disk).beside(after.disk))?;
+    let sick = Figure::new("  their p99 beside the sick", beside.p99, "ms");
+    report.add(sick.beside(beside.disk))?;
     report.add(Figure::cost("  their p99, of that alone", beside.p99 / p99).at_most(2.0))
 }
 
@@ -58,7 +61,8 @@ async fn see(stage: &mut Stage<'_>, setup: Setup, share: f64, pace: Option<f64>)
     let time = Duration::from_secs(stage.of(10, 3));
     let latency = latency::at(&running, &mut counter, pace, time).await?;
     running.end().await;
-    Ok(Seen { rate: window.delivered * share, p99: latency.since_commit.percentile(0.99) })
+    let (p99, disk) = (latency.since_commit.percentile(0.99), latency.disk());
+    Ok(Seen { rate: window.delivered * share, p99, disk })
 }
 
 async fn loop_for_ever(running: &Running) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::disk::Watch;
 use crate::load::CONNECTIONS;
 use crate::numbers::Sorted;
 use crate::paced::{Pace, Sent, send};
@@ -23,6 +24,15 @@ pub(crate) struct Latency {
     pub(crate) since_commit: Sorted,
     /// Since the producer began to send it.
     pub(crate) since_post: Sorted,
+    /// How long the disk took at most, meanwhile, for a sync of somebody else.
+    sync: Duration,
+}
+
+impl Latency {
+    /// What the disk did meanwhile: a commit waits for it.
+    pub(crate) fn disk(&self) -> String {
+        format!("a sync by itself at most {:.1} ms", self.sync.as_secs_f64() * 1e3)
+    }
 }
 
 pub(crate) async fn idle(
@@ -45,16 +55,17 @@ pub(crate) async fn at(
 async fn measure(running: &Running, counter: &mut Counter, pace: Pace) -> Result<Latency> {
     let before = counter.total().await;
     counter.record().await;
+    let watch = Watch::start(running.directory())?;
     let sent = send(running, pace).await?;
     let coming: u64 = sent.iter().map(|sent| sent.arrivals as u64).sum();
     let waiting = std::time::Instant::now();
     while counter.total().await < before + coming && waiting.elapsed() < PATIENCE {
         tokio::time::sleep(LOOK).await;
     }
-    of(&sent, &counter.arrivals().await)
+    of(&sent, &counter.arrivals().await, watch.end()?)
 }
 
-fn of(sent: &[Sent], arrivals: &HashMap<String, Vec<u64>>) -> Result<Latency> {
+fn of(sent: &[Sent], arrivals: &HashMap<String, Vec<u64>>, sync: Duration) -> Result<Latency> {
     // What came more often than it should came late.
     let came = |sent: &Sent| {
         let times = arrivals.get(&sent.id).map_or(&[][..], Vec::as_slice);
@@ -73,6 +84,7 @@ fn of(sent: &[Sent], arrivals: &HashMap<String, Vec<u64>>) -> Result<Latency> {
     Ok(Latency {
         since_commit: since(|sent| sent.committed),
         since_post: since(|sent| sent.posted),
+        sync,
     })
 }
 
@@ -88,7 +100,8 @@ mod tests {
     fn a_request_before_the_answer_took_no_time_since_the_commit() {
         let arrivals = [("a".into(), vec![2_000_000]), ("b".into(), vec![8_000_000])].into();
 
-        let latency = of(&[sent("a", 1), sent("b", 1), sent("c", 0)], &arrivals).unwrap();
+        let all = [sent("a", 1), sent("b", 1), sent("c", 0)];
+        let latency = of(&all, &arrivals, Duration::ZERO).unwrap();
 
         let both = |sorted: &Sorted| (sorted.percentile(0.0), sorted.percentile(1.0));
         assert_eq!(both(&latency.since_commit), (0.0, 5.0));
@@ -99,14 +112,17 @@ mod tests {
     fn each_destination_counts_once() {
         let arrivals = [("a".into(), vec![4_000_000, 5_000_000, 90_000_000])].into();
 
-        let latency = of(&[sent("a", 2)], &arrivals).unwrap();
+        let latency = of(&[sent("a", 2)], &arrivals, Duration::ZERO).unwrap();
 
         assert_eq!(latency.since_commit.percentile(1.0), 2.0);
     }
 
     #[test]
     fn what_did_not_come_is_an_error() {
-        let error = of(&[sent("a", 2)], &[("a".into(), vec![1])].into()).err().unwrap();
+        let arrivals = [("a".into(), vec![1])].into();
+
+        let error = of(&[sent("a", 2)], &arrivals, Duration::ZERO).err().unwrap();
+
         assert_eq!(error.to_string(), "1 of 2 deliveries did not come");
     }
 }

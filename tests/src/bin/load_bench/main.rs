@@ -26,6 +26,7 @@ mod bare;
 mod beside;
 mod catalogue;
 mod compare;
+mod disk;
 mod drain;
 mod figure;
 mod growth;

@@ -1,6 +1,7 @@
 //! Daemons that run, with what they are asked and given.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +21,7 @@ pub(crate) struct Running {
     pub(crate) daemons: Vec<Daemon>,
     /// In words, what is not as the daemon does by itself.
     pub(crate) says: String,
-    _houses: Vec<House>,
+    houses: Vec<House>,
 }
 
 impl Running {
@@ -30,7 +31,7 @@ impl Running {
         says: String,
         houses: Vec<House>,
     ) -> Self {
-        Self { setup, daemons, says, _houses: houses }
+        Self { setup, daemons, says, houses }
     }
 
     /// Where producers reach them.
@@ -41,6 +42,11 @@ impl Running {
 
     pub(crate) fn address(&self) -> SocketAddr {
         *self.addresses().first().expect("at least one daemon")
+    }
+
+    /// A directory on the disk that they write to.
+    pub(crate) fn directory(&self) -> &Path {
+        self.houses.first().expect("at least one house").path()
     }
 
     /// Processor time of all of them.

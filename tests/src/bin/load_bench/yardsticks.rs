@@ -1,12 +1,8 @@
 //! What the machine does without a daemon.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::Path;
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
 
+use crate::disk;
 use crate::figure::Figure;
 use crate::report::Report;
 use crate::setup::{Setup, Store};
@@ -24,19 +20,6 @@ pub(crate) fn measure(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     if let Some(rate) = stage.transactions()? {
         report.add(Figure::rate(format!("pgbench -N -c {CLIENTS}, fsync on"), rate))?;
     }
-    let rate = syncs(stage.directory(), stage.slice())?;
+    let rate = disk::rate(stage.directory(), stage.slice())?;
     report.add(Figure::rate("4 KiB appended and synced (fdatasync)", rate))
-}
-
-/// How often a second the disk takes 4 KiB for good.
-fn syncs(directory: &Path, time: Duration) -> Result<f64> {
-    let mut file =
-        OpenOptions::new().create(true).append(true).open(directory.join("yardstick"))?;
-    let (started, mut count) = (Instant::now(), 0_u32);
-    while started.elapsed() < time {
-        file.write_all(&[7; 4_096])?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(f64::from(count) / started.elapsed().as_secs_f64())
 }
