@@ -25,8 +25,6 @@ const IDLE_TICKS: u32 = 50;
 const KEEP_RESIDENT: usize = 4 << 20;
 /// The same for tables.
 const KEEP_TABLE_RESIDENT: usize = 64 << 10;
-/// Idle slots that keep their memory; more of them hold the peak of a burst for ever.
-const WARM_SLOTS: u32 = 16;
 /// wasmtime's own bookkeeping of one instance.
 const MAX_INSTANCE_SIZE: usize = 2 << 20;
 /// Linear memory of one slot: all that 32 bits can address, which is address space only. What a destination may use
@@ -151,7 +149,9 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .table_elements(usize::try_from(MAX_TABLE).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_TABLE_RESIDENT)
-        .max_unused_warm_slots(WARM_SLOTS)
+        // All of them, each for the module that it had: mapping another's memory stops every thread, and with more modules
+        // than slots that stay it would be done for each call.
+        .max_unused_warm_slots(instances)
         .pagemap_scan(Enabled::Auto);
     pool
 }
