@@ -18,9 +18,9 @@ use crate::workers::Task;
 /// Tasks that are started before the ready ones go on: each round costs a look at the sockets.
 const AT_ONCE: usize = 2;
 /// Young ones, beyond which no other begins until one ends or grows old.
-const CROWD: usize = 24;
+const CROWD: usize = 12;
 /// How long a task is young, at least; at most twice that.
-const YOUNG: Duration = Duration::from_millis(2);
+const YOUNG: Duration = Duration::from_millis(1);
 /// Time after which a crowd is looked at again.
 const LOOK: Duration = Duration::from_millis(1);
 /// A round that computes for longer is one of guests that compute.
@@ -182,7 +182,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_young_are_those_of_two_periods_that_have_not_ended(
-            steps in prop::collection::vec((0_u64..3_000, any::<bool>()), 1..60),
+            steps in prop::collection::vec((0_u64..1_500, any::<bool>()), 1..60),
         ) {
             let mut young = Young::default();
             let (first, mut at) = (young.first, 0);
@@ -195,7 +195,7 @@ mod tests {
                 } else if !begun.is_empty() {
                     young.end(begun.swap_remove(begun.len() / 2));
                 }
-                let period = at / 2_000;
+                let period = at / 1_000;
                 let expected = begun.iter().filter(|began| **began + 1 >= period).count();
                 prop_assert_eq!(young.count(now), expected);
             }
