@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-/// From one sync to the next of a [`Watch`]: a disk that stands still for long is seen, and hardly asked for more.
-const PAUSE: Duration = Duration::from_millis(5);
+/// From one sync to the next of a [`Watch`]: what stands still for longer is seen. Commits wait for these syncs, too.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a second the disk takes 4 KiB for good.
 pub(crate) fn rate(directory: &Path, time: Duration) -> Result<f64> {
