@@ -30,10 +30,16 @@ const MAX_INSTANCE_SIZE: usize = 2 << 20;
 /// Linear memory of one slot: all that 32 bits can address, which is address space only. What a destination may use
 /// is its limit.
 const SLOT_MEMORY: usize = 4 << 30;
+/// Slots of memory for each instance that may run, where the address space has room for them. An idle one keeps the
+/// memory of the module that it had; with fewer slots than modules in turn each call would map memory anew, which stops
+/// every thread. wasmtime divides them among its shards, one for each of up to 16 processors.
+const ROOMS: [u32; 2] = [4, 1];
 
 /// Makes the engine and starts its ticker. An error where the machine's address space does not hold the pool.
 pub(crate) fn start(instances: u32) -> Result<(Engine, Ticker)> {
-    let engine = Engine::new(&config(instances))?;
+    let [most, least] = ROOMS;
+    let engine = Engine::new(&config(instances, most))
+        .or_else(|_| Engine::new(&config(instances, least)))?;
     let ticker = Ticker::start(&engine, SLICE)?;
     Ok((engine, ticker))
 }
@@ -97,9 +103,9 @@ impl Drop for Ticking {
     }
 }
 
-fn config(instances: u32) -> Config {
+fn config(instances: u32, rooms: u32) -> Config {
     let mut config = settings();
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, rooms)));
     config
 }
 
@@ -129,7 +135,8 @@ fn settings() -> Config {
     config
 }
 
-fn pool(instances: u32) -> PoolingAllocationConfig {
+fn pool(instances: u32, rooms: u32) -> PoolingAllocationConfig {
+    let slots = instances.saturating_mul(rooms);
     let cores = MAX_INSTANCES;
     let tables = u32::try_from(MAX_TABLES).unwrap_or(u32::MAX);
     let memories = u32::try_from(MAX_MEMORIES).unwrap_or(u32::MAX);
@@ -137,7 +144,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(instances)
         .total_stacks(instances)
         // Hardly a component has more than one memory and a handful of core instances and tables.
-        .total_memories(instances.saturating_add(memories))
+        .total_memories(slots.saturating_add(memories))
         .total_core_instances(instances.saturating_mul(8).saturating_add(cores))
         .total_tables(instances.saturating_mul(8).saturating_add(tables))
         .max_core_instances_per_component(cores)
@@ -149,9 +156,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .table_elements(usize::try_from(MAX_TABLE).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_TABLE_RESIDENT)
-        // All of them, each for the module that it had: mapping another's memory stops every thread, and with more modules
-        // than slots that stay it would be done for each call.
-        .max_unused_warm_slots(instances)
+        .max_unused_warm_slots(slots)
         .pagemap_scan(Enabled::Auto);
     pool
 }
@@ -169,6 +174,6 @@ mod tests {
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        assert_eq!(flavour(&compiler().unwrap()), flavour(&Engine::new(&config(4)).unwrap()));
+        assert_eq!(flavour(&compiler().unwrap()), flavour(&Engine::new(&config(4, 1)).unwrap()));
     }
 }
