@@ -13,7 +13,7 @@
 //! - `binding`: what a destination grants; `context`: what one instance has of it.
 //! - `shelf`: instances that wait to be used again, where a destination wants that.
 //! - `call`: one instance, from `configure` to its end; `fault`: what an abrupt end means.
-//! - `workers`: the threads that guests run on; `starting`: how attempts begin there.
+//! - `workers`: the threads that guests run on; `starting`: how attempts begin there; `crowd`: how many at once.
 //! - `slow_lane`, `turns`: where and when those go on that compute for long.
 //! - `limiter`, `log`, `stdio`: memory, log text and standard streams, bounded.
 //! - `bindings`, `imports`, `convert`: the contract of `wit/`, its functions, its values.
@@ -40,6 +40,7 @@ mod compile_child;
 mod component;
 mod context;
 mod convert;
+mod crowd;
 mod dialer;
 mod engine;
 mod fault;

@@ -3,7 +3,7 @@
 //! What has begun holds an instance and waits for its receiver. Where receivers are quick and processors are not idle,
 //! each instance that begins before another ends has memory of its own that the caches then lose: with a hundred half
 //! way a delivery costs a fifth more than with twenty. So those that began just now are counted. One that is no longer
-//! [`YOUNG`] does not count: it waits for something slow, and holds up nobody.
+//! [`YOUNG`] does not count: it waits for something slow, and holds up nobody. [`Crowd`] tells how many may be young.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,11 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use crate::crowd::Crowd;
 use crate::workers::Task;
 
 /// Tasks that are started before the ready ones go on: each round costs a look at the sockets.
 const AT_ONCE: usize = 2;
-/// Young ones, beyond which no other begins until one ends or grows old.
-const CROWD: usize = 12;
 /// How long a task is young, at least; at most twice that.
 const YOUNG: Duration = Duration::from_millis(1);
 /// Time after which a crowd is looked at again.
@@ -40,6 +39,8 @@ struct Line {
     /// Somebody is starting them.
     starting: bool,
     young: Young,
+    /// Beyond which no other begins until one ends or grows old.
+    crowd: Crowd,
 }
 
 impl Starting {
@@ -78,7 +79,8 @@ async fn start_all(starting: Arc<Starting>) {
                 line.starting = false;
                 return;
             }
-            let room = CROWD.saturating_sub(line.young.count(Instant::now())).min(AT_ONCE);
+            let young = line.young.count(Instant::now());
+            let room = line.crowd.most().saturating_sub(young).min(AT_ONCE);
             let few = line.tasks.len().min(if is_long { usize::MAX } else { room });
             line.tasks.drain(..few).for_each(|task| drop(tokio::spawn(task)));
             few
@@ -108,14 +110,21 @@ struct Begun {
 
 impl Begun {
     fn new(starting: Arc<Starting>) -> Self {
-        let period = starting.line().young.begin(Instant::now());
+        let mut line = starting.line();
+        line.crowd.begin();
+        let period = line.young.begin(Instant::now());
+        drop(line);
         Self { starting, period }
     }
 }
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        self.starting.line().young.end(self.period);
+        let mut line = self.starting.line();
+        if line.young.end(self.period) {
+            line.crowd.end_young();
+        }
+        drop(line);
         self.starting.ended.notify_one();
     }
 }
@@ -142,10 +151,13 @@ impl Young {
         self.period
     }
 
-    fn end(&mut self, period: u64) {
-        if period + 1 >= self.period {
+    /// Answers whether it is still young.
+    fn end(&mut self, period: u64) -> bool {
+        let is_young = period + 1 >= self.period;
+        if is_young {
             *self.of(period) -= 1;
         }
+        is_young
     }
 
     fn count(&mut self, now: Instant) -> usize {
@@ -178,6 +190,7 @@ mod tests {
     use tokio::sync::{Semaphore, mpsc};
 
     use super::*;
+    use crate::crowd::FEW;
 
     proptest! {
         #[test]
@@ -206,7 +219,7 @@ mod tests {
     async fn more_than_a_crowd_begin_though_none_ends() {
         let starting = Arc::new(Starting::default());
         let (tell, mut told) = mpsc::unbounded_channel();
-        let all = CROWD * 4;
+        let all = FEW * 4;
         let started: Vec<_> = (0..all)
             .filter_map(|number| {
                 let tell = tell.clone();
@@ -228,7 +241,7 @@ mod tests {
         let starting = Arc::new(Starting::default());
         let go = Arc::new(Semaphore::new(0));
         let begun = Arc::new(AtomicUsize::new(0));
-        for _ in 0..CROWD * 2 {
+        for _ in 0..FEW * 2 {
             let (begun, go) = (begun.clone(), go.clone());
             let start = starting.add(async move {
                 begun.fetch_add(1, Ordering::Relaxed);
@@ -238,16 +251,16 @@ mod tests {
         }
         // While this task yields, time stands still.
         let seen = async || {
-            for _ in 0..CROWD * 8 {
+            for _ in 0..FEW * 8 {
                 tokio::task::yield_now().await;
             }
             begun.load(Ordering::Relaxed)
         };
-        assert_eq!(seen().await, CROWD);
+        assert_eq!(seen().await, FEW);
         go.add_permits(3);
-        assert_eq!(seen().await, CROWD + 3);
+        assert_eq!(seen().await, FEW + 3);
         tokio::time::advance(YOUNG * 2).await;
-        assert_eq!(seen().await, CROWD * 2);
+        assert_eq!(seen().await, FEW * 2);
     }
 
     /// Computes until this thread's own clock says that a round was long.
@@ -260,7 +273,7 @@ mod tests {
     async fn begun_after(round: fn()) -> usize {
         let starting = Arc::new(Starting::default());
         let begun = Arc::new(AtomicUsize::new(0));
-        for number in 0..CROWD * 4 {
+        for number in 0..FEW * 4 {
             let begun = begun.clone();
             let start = starting.add(async move {
                 begun.fetch_add(1, Ordering::Relaxed);
@@ -272,7 +285,7 @@ mod tests {
             start.into_iter().for_each(|start| drop(tokio::spawn(start)));
         }
         // While this task yields, time stands still.
-        for _ in 0..CROWD * 8 {
+        for _ in 0..FEW * 8 {
             tokio::task::yield_now().await;
         }
         begun.load(Ordering::Relaxed)
@@ -280,12 +293,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_begin_where_guests_compute_for_long() {
-        assert_eq!(begun_after(compute).await, CROWD * 4);
+        assert_eq!(begun_after(compute).await, FEW * 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_thread_that_others_keep_waiting_does_not_compute() {
         let others = || std::thread::spawn(compute).join().unwrap();
-        assert_eq!(begun_after(others).await, CROWD);
+        assert_eq!(begun_after(others).await, FEW);
     }
 }
